@@ -1,0 +1,52 @@
+"""Names for constants that say what they are for."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+_ROLES = {
+    ("Add", 1): "shift",
+    ("Clip", 1): "min",
+    ("Clip", 2): "max",
+    ("Conv", 1): "kernel",
+    ("Conv", 2): "bias",
+    ("ConvTranspose", 1): "kernel",
+    ("ConvTranspose", 2): "bias",
+    ("Gemm", 1): "kernel",
+    ("Gemm", 2): "bias",
+    ("MatMul", 1): "kernel",
+    ("Mul", 1): "scale",
+    ("Reshape", 1): "shape",
+}
+
+
+def name_constants(model: ir.Model) -> None:
+    """Name every initializer after the first node that reads it: `dense/kernel`. Names stay unique."""
+    graph = model.graph
+    taken = {value.name for value in graph.inputs} | {value.name for node in graph for value in node.outputs}
+    constants = [value for value in graph.initializers.values() if not value.is_graph_input()]
+    for value in constants:
+        graph.initializers.pop(value.name or "")
+    for value in _in_order_of_use(graph, constants):
+        usage = next(iter(value.uses()))
+        role = _ROLES.get((usage.node.op_type, usage.idx), f"constant_{usage.idx}")
+        value.name = _unique(f"{usage.node.name or usage.node.op_type}/{role}", taken)
+        graph.register_initializer(value)
+
+
+def _in_order_of_use(graph: ir.Graph, constants: list[ir.Value]) -> list[ir.Value]:
+    """The constants that are read at all, in the order in which the graph's nodes first read them."""
+    order: dict[ir.Value, None] = {}
+    wanted = set(constants)
+    for node in graph.all_nodes():
+        order.update(dict.fromkeys(value for value in node.inputs if value in wanted))
+    return list(order)
+
+
+def _unique(name: str, taken: set[str | None]) -> str:
+    candidate, count = name, 1
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}_{count}"
+    taken.add(candidate)
+    return candidate

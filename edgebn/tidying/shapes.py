@@ -1,0 +1,64 @@
+"""Shapes: inferred for every tensor, and constant wherever they can be."""
+
+from __future__ import annotations
+
+import logging
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+Extents = tuple[int | None, ...]
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Annotate every tensor whose shape follows from the graph's inputs. Does nothing where inference fails."""
+    quiet = logging.getLogger("onnx_ir")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    finally:
+        quiet.setLevel(level)
+
+
+def make_reshapes_constant(model: ir.Model) -> None:
+    """Give a Reshape a constant target where at most one extent of its result is unknown.
+
+    A batch axis that stays the first is written as 0, "the same as the input's", else as −1. The chains of Shape, Slice
+    and Concat that computed the target are left for dead-code removal.
+    """
+    for node in model.graph:
+        if node.op_type == "Reshape" and node.domain == "" and not node.attributes.get_int("allowzero", 0):
+            target = _target(_extents(node.inputs[0]), _extents(node.outputs[0]))
+            if target is not None:
+                _set_target(model.graph, node, target)
+
+
+def _extents(value: ir.Value | None) -> Extents | None:
+    if value is None or value.shape is None:
+        return None
+    return tuple(extent if isinstance(extent, int) else None for extent in value.shape)
+
+
+def _target(before: Extents | None, after: Extents | None) -> list[int] | None:
+    if before is None or not after or after.count(None) > 1 or 0 in after:
+        return None
+    keeps_batch = after[0] is None and before[:1] == (None,) and None not in before[1:]
+    if keeps_batch and prod(_known(before)) == prod(_known(after)):
+        return [0, *_known(after)]
+    return [-1 if extent is None else extent for extent in after]
+
+
+def _known(extents: Extents) -> list[int]:
+    return [extent for extent in extents if extent is not None]
+
+
+def _set_target(graph: ir.Graph, node: ir.Node, target: list[int]) -> None:
+    name = f"{node.outputs[0].name}/shape"
+    existing = graph.initializers.get(name)
+    if existing is None:
+        existing = ir.val(name, const_value=ir.tensor(np.array(target, np.int64), name=name))
+        graph.register_initializer(existing)
+    node.replace_input_with(1, existing)
