@@ -139,7 +139,7 @@ def _lift_gemm(view: View, node: ir.Node) -> MatMul | None:
     attributes = node.attributes
     kernel, bias = view.reals(node, 1), view.reals(node, 2)
     has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
-    if kernel is None or attributes.get_int("transA", 0) or (has_bias and bias is None):
+    if kernel is None or attributes.get_int("transA", 0) != 0 or (has_bias and bias is None):
         return None
     if attributes.get_int("transB", 0):
         kernel = kernel.T

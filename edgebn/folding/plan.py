@@ -113,12 +113,12 @@ class _Planner:
         best = min(routes, key=self._gain, default=None)
         if best is not None and self._gain(best) < Cost():
             self._chains.update(best.edits)
-            return None if _is_bias(site.affine) else Folded(site.name, self._layers(site), best.steps)
+            return None if self._is_bias(site) else Folded(site.name, self._layers(site), best.steps)
         compact = _Route({**removed.edits, site.nodes[0]: (site.affine,)})
         if self._gain(compact) < Cost():
             self._chains.update(compact.edits)
         stops = tuple(stop for stop in found if isinstance(stop, Stop)) or (Stop(site.name, _NO_GAIN),)
-        return None if _is_bias(site.affine) else Kept(site.name, self._layers(site), stops)
+        return None if self._is_bias(site) else Kept(site.name, self._layers(site), stops)
 
     def move_clips_behind_pools(self) -> None:
         """Put a clip behind the MaxPool that reads it, where that is cheaper: max is monotone, and so is a clip."""
@@ -247,6 +247,10 @@ class _Planner:
             reader = self._only_reader(reader.outputs[0])
         return reader
 
+    def _is_bias(self, site: _Site) -> bool:
+        """Whether this is the bias of a layer, and not a layer of its own."""
+        return bool((site.affine.scale == 1.0).all()) and not self._layers(site)
+
     def _layers(self, site: _Site) -> tuple[str, ...]:
         layers = (self._view.layer(node) for node in site.nodes)
         return tuple(dict.fromkeys(layer for layer in layers if layer is not None))
@@ -284,10 +288,6 @@ def _splits(site: _Site) -> Iterator[tuple[str | None, Affine | None, Affine | N
 
 def _name(node: ir.Node) -> str:
     return node.name or node.op_type
-
-
-def _is_bias(a: Affine) -> bool:
-    return bool((a.scale == 1.0).all())
 
 
 def _why_opaque(node: ir.Node) -> str:

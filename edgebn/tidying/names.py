@@ -6,6 +6,10 @@ import onnx_ir as ir
 
 _ROLES = {
     ("Add", 1): "shift",
+    ("BatchNormalization", 1): "scale",
+    ("BatchNormalization", 2): "bias",
+    ("BatchNormalization", 3): "mean",
+    ("BatchNormalization", 4): "variance",
     ("Clip", 1): "min",
     ("Clip", 2): "max",
     ("Conv", 1): "kernel",
@@ -15,6 +19,8 @@ _ROLES = {
     ("Gemm", 1): "kernel",
     ("Gemm", 2): "bias",
     ("MatMul", 1): "kernel",
+    ("Max", 1): "lower",
+    ("Min", 1): "upper",
     ("Mul", 1): "scale",
     ("Reshape", 1): "shape",
 }
@@ -30,7 +36,7 @@ def name_constants(model: ir.Model) -> None:
     for value in _in_order_of_use(graph, constants):
         usage = next(iter(value.uses()))
         role = _ROLES.get((usage.node.op_type, usage.idx), f"constant_{usage.idx}")
-        value.name = _unique(f"{usage.node.name or usage.node.op_type}/{role}", taken)
+        value.name = unique(f"{usage.node.name or usage.node.op_type}/{role}", taken)
         graph.register_initializer(value)
 
 
@@ -43,7 +49,8 @@ def _in_order_of_use(graph: ir.Graph, constants: list[ir.Value]) -> list[ir.Valu
     return list(order)
 
 
-def _unique(name: str, taken: set[str | None]) -> str:
+def unique(name: str, taken: set[str | None]) -> str:
+    """`name`, or `name_2`, `name_3`… if it is taken; from then on it is."""
     candidate, count = name, 1
     while candidate in taken:
         count += 1

@@ -1,0 +1,71 @@
+"""Reading named arrays from an .npz file that nobody vouches for: no pickle, and no size taken on trust."""
+
+from __future__ import annotations
+
+import lzma
+import math
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from edgebn.errors import InputError
+
+MAX_BYTES = 1 << 30
+"""The largest file and the largest array that are read: 1 GiB, some 1.3 million digits."""
+
+_ENCRYPTED = 0x1
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_DAMAGED = (OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+
+
+def read_npz(path: Path, names: Iterable[str]) -> dict[str, np.ndarray[Any, Any]]:
+    """Read the arrays called `names`, of whatever shape and dtype, from the .npz file `path`.
+
+    Raises:
+        InputError: if the file or an array is missing, damaged, encrypted, pickled, or larger than MAX_BYTES.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MiB; pass a smaller data set")
+        with zipfile.ZipFile(path) as archive:
+            return {name: _read_entry(archive, name, path) for name in names}
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path}: not an .npz file, or a damaged one ({error}); write it with numpy.savez") from error
+    except OSError as error:
+        raise InputError(f"{path}: can not be read ({error.strerror or error})") from error
+
+
+def _read_entry(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray[Any, Any]:
+    try:
+        entry = archive.getinfo(f"{name}.npy")
+    except KeyError:
+        present = ", ".join(sorted(archive.namelist())[:8]) or "nothing"
+        raise InputError(f"{path}: has no array {name!r}; it holds {present}") from None
+    if entry.flag_bits & _ENCRYPTED:
+        raise InputError(f"{path}: array {name!r} is encrypted; write the file without a password")
+    if entry.file_size > MAX_BYTES:
+        raise InputError(f"{path}: array {name!r} is larger than {MAX_BYTES >> 20} MiB; pass a smaller data set")
+    try:
+        with archive.open(entry) as stream:
+            _check_header(stream, entry.file_size)
+        with archive.open(entry) as stream:
+            return np.lib.format.read_array(stream, allow_pickle=False)
+    except _DAMAGED as error:
+        raise InputError(f"{path}: array {name!r} can not be read ({error}); write the file anew") from error
+
+
+def _check_header(stream: IO[bytes], entry_bytes: int) -> None:
+    """Raise ValueError unless the array that the header announces is what the entry holds, to the byte."""
+    version = np.lib.format.read_magic(stream)
+    if version not in _HEADERS:
+        raise ValueError(f"format version {version} is not that of a plain array")
+    shape, _, dtype = _HEADERS[version](stream)
+    if dtype.hasobject:
+        raise ValueError("it is pickled, and edgebn never unpickles")
+    announced = stream.tell() + math.prod(shape) * dtype.itemsize
+    if announced != entry_bytes:
+        raise ValueError(f"its header announces {announced} bytes, the file holds {entry_bytes}")

@@ -1,0 +1,132 @@
+"""Names and order that a person can read and that do not depend on the day.
+
+TensorFlow and tf2onnx count: `sequential_1/dense_1/MatMul`, `Transpose__43`, `unk__7`. Here a node is called after its
+Keras layer and its operator, `dense/MatMul`, and a tensor after the node that makes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import onnx_ir as ir
+
+from edgebn.folding import LayerConstant
+from edgebn.loading import Source, Tensor
+from edgebn.tidying import unique
+
+_COUNTER = re.compile(r"_\d+$")
+_INPUT = re.compile(r"edgebn_input_(\d+)(:0)?")
+_SAVED = re.compile(r"^(StatefulPartitionedCall(_\d+)?/)+")
+_NORM_PART = re.compile(r"(edgebn_\d+_(?:scale|shift))(_\d+)?(__\d+)?$")
+_SAVED_NORM = re.compile(r"(.*/)?batchnorm/(mul_1|add_1)(__\d+)?$")
+_EXTENTS = {3: ("length",), 4: ("height", "width"), 5: ("depth", "height", "width")}
+
+
+def in_canonical_order(graph: ir.Graph) -> None:
+    """Sort the nodes by a walk from the outputs, inputs first: an order that only the graph's structure decides."""
+    order: dict[ir.Node, None] = {}
+    for output in graph.outputs:
+        pending = [(output.producer(), False)]
+        while pending:
+            node, inputs_done = pending.pop()
+            if node is None or node in order:
+                continue
+            if inputs_done:
+                order[node] = None
+                continue
+            pending.append((node, True))
+            read = [value.producer() for value in node.inputs if value is not None]
+            read += [value.producer() for value in _read_by_bodies(node, graph)]
+            pending.extend((producer, False) for producer in reversed(read))
+    for node in list(graph):
+        if node not in order:
+            graph.remove(node)
+    for node in order:
+        graph.remove(node)
+    graph.extend(order)
+
+
+def name_tensors(graph: ir.Graph, source: Source) -> None:
+    """Give the graph's inputs and outputs the names and shapes of `source`, and forget every inferred shape."""
+    for node in graph.all_nodes():
+        for value in node.outputs:
+            value.shape = None
+    found = {match[1]: value for value in graph.inputs if (match := _INPUT.fullmatch(value.name or ""))}
+    graph.inputs.clear()
+    for index, tensor in enumerate(source.inputs):
+        value = found.get(str(index)) or ir.val("", dtype=ir.DataType[tensor.dtype.upper()])
+        value.name, value.shape = tensor.name, _input_shape(tensor, len(source.inputs) == 1)
+        graph.inputs.append(value)
+    for value, tensor in zip(graph.outputs, source.outputs, strict=True):
+        value.name, value.shape = tensor.name, _output_shape(tensor)
+
+
+class Names:
+    """The names of the layers of a model, by which scopes of TensorFlow are told."""
+
+    def __init__(self, layers: Iterable[str]) -> None:
+        self._known = {part for layer in layers for part in layer.split("/")}
+
+    def give(self, graph: ir.Graph, constants: Mapping[str, LayerConstant]) -> dict[str, LayerConstant]:
+        """Name all nodes and tensors. Returns `constants`, which are keyed by old names, by new ones."""
+        taken = {value.name for value in (*graph.inputs, *graph.outputs)}
+        renamed: dict[str, LayerConstant] = {}
+        for node in graph.all_nodes():
+            constant = self._constant(node, constants)
+            layer = constant.layer if constant else self._layer(node.name or "")
+            node.name = unique(f"{layer}/{node.op_type}".lstrip("/"), taken)
+            if constant is not None:
+                renamed[node.name] = constant
+            for index, value in enumerate(node.outputs):
+                if value.name and not value.is_graph_output():
+                    value.name = node.name if index == 0 else f"{node.name}:{index}"
+        return renamed
+
+    def _constant(self, node: ir.Node, constants: Mapping[str, LayerConstant]) -> LayerConstant | None:
+        if match := _NORM_PART.search(node.name or ""):
+            return constants.get(match[1])
+        if node.op_type in {"Mul", "Add"} and (match := _SAVED_NORM.fullmatch(node.name or "")):
+            value = next((value.const_value for value in node.inputs if value and value.const_value), None)
+            layer = self._layer(f"{match[1] or ''}batchnorm")
+            return LayerConstant(layer, value.numpy().astype("float64")) if value is not None else None
+        return None
+
+    def _layer(self, scope: str) -> str:
+        """`model_1/block_1/dense_1/MatMul` → `block/dense`: each part without the counter that tracing appended."""
+        parts = (self._part(part) for part in _SAVED.sub("", scope).split("/")[1:-1])
+        return "/".join(part for part in parts if part is not None)
+
+    def _part(self, part: str) -> str | None:
+        shortened = _COUNTER.sub("", part)
+        return shortened if shortened in self._known else part if part in self._known else None
+
+
+def _read_by_bodies(node: ir.Node, graph: ir.Graph) -> list[ir.Value]:
+    """The tensors of `graph` that the bodies of an If, Loop or Scan read."""
+    inner = [each for body in _bodies(node) for each in body.all_nodes()]
+    return [value for each in inner for value in each.inputs if value is not None and value.graph is graph]
+
+
+def _bodies(node: ir.Node) -> list[ir.Graph]:
+    bodies: list[ir.Graph] = []
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            bodies.append(attribute.as_graph())
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            bodies.extend(attribute.as_graphs())
+    return bodies
+
+
+def _input_shape(tensor: Tensor, is_only: bool) -> ir.Shape:
+    """The shape with a name for each extent that may vary: batch, and by rank length, height and width."""
+    rank = len(tensor.shape)
+    known = ("batch", *_EXTENTS.get(rank, ()))
+    names = [*known, *(f"axis{axis}" for axis in range(len(known), rank))][:rank]
+    if not is_only:
+        names[1:] = [f"{tensor.name}_{name}" for name in names[1:]]
+    return ir.Shape([name if extent is None else extent for name, extent in zip(names, tensor.shape, strict=True)])
+
+
+def _output_shape(tensor: Tensor) -> ir.Shape:
+    return ir.Shape(["batch" if extent is None and axis == 0 else extent for axis, extent in enumerate(tensor.shape)])
