@@ -59,6 +59,15 @@ def onnxruntime() -> Any:
     return onnxruntime
 
 
+def onnxruntime_errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises for a model that it does not load or run."""
+    onnxruntime()
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    named = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
+    return (RuntimeError, ValueError, *(getattr(state, name) for name in named))
+
+
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
     """Hold back what is written to stderr, C++ included; show it only if the block raises."""

@@ -111,15 +111,8 @@ def _check(proto: onnx.ModelProto, content: bytes, name: str) -> None:
     onnxruntime = backends.onnxruntime()
     try:
         onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    except _runtime_errors() as error:
+    except backends.onnxruntime_errors() as error:
         raise ConversionError(f"{name}: onnxruntime rejects the converted model; nothing written: {error}") from error
-
-
-def _runtime_errors() -> tuple[type[Exception], ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    errors = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented, state.RuntimeException)
-    return (RuntimeError, ValueError, *errors)
 
 
 def _report(source: Source, out_path: Path, model: ir.Model, planned: Plan, nodes_before: int) -> ExportReport:

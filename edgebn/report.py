@@ -114,7 +114,8 @@ class ExportReport(Report):
 class Comparison:
     """One probe, run by Keras and by one onnxruntime session at one batch size, compared for one output.
 
-    `max_abs` is the largest absolute difference; `scale` the largest absolute value that Keras gave;
+    `max_abs` is the largest absolute difference between the two; `keras_error` and `onnx_error` are those of each from
+    the model in float64 (None where it could not be rebuilt so). `scale` is the output's largest absolute value.
     `changed_labels` counts samples whose argmax differs (None where the output is not a row of scores).
     """
 
@@ -124,6 +125,8 @@ class Comparison:
     batch_size: int
     samples: int
     max_abs: float
+    keras_error: float | None
+    onnx_error: float | None
     scale: float
     tolerance: float
     changed_labels: int | None

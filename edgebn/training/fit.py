@@ -22,8 +22,8 @@ from edgebn.training.architectures import ARCHITECTURES
 STEPS_PER_EXECUTION = 125
 """Batches between two returns to Python. Of 32 digits each, they make the MLP train twice as fast as one by one."""
 
-OnProgress = Callable[[int, int, Mapping[str, float]], None]
-"""Called with the epoch (from 0), the batches of it that are done, and the running loss and accuracy."""
+OnProgress = Callable[[int, int, int, Mapping[str, float]], None]
+"""Called with the epoch (from 0), how many batches of it are done, of how many, and the running loss and accuracy."""
 
 _PACKAGES = ("edgebn", "keras", "numpy", "tensorflow")
 _LARGEST_SEED = 2**32 - 1
@@ -159,6 +159,7 @@ def _progress_callback(keras: Any, on_progress: OnProgress, batches: int) -> Any
             self.epoch = epoch
 
         def on_train_batch_end(self, batch: int, logs: Mapping[str, float]) -> None:
-            on_progress(self.epoch, min(batch + 1, batches), logs)  # Keras counts the last execution as a full one
+            done = min(batch + 1, batches)  # Keras counts the last execution as a full one
+            on_progress(self.epoch, done, batches, logs)
 
     return Progress()

@@ -1,0 +1,89 @@
+"""edgebn verify."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgebn.cli import options, tables
+
+if TYPE_CHECKING:
+    from edgebn.report import Comparison, Verdict
+
+DIFFERS = 1
+
+
+@click.command()
+@click.argument("model", type=options.MODEL)
+@click.argument("onnx_model", metavar="ONNX_MODEL", type=options.MODEL)
+@options.data
+@options.seed("the random inputs")
+@click.option("--json", "as_json", is_flag=True, help="Print every number as JSON.")
+@options.trust
+def verify(model: Path, onnx_model: Path, data: str | None, seed: int, as_json: bool, trust: bool) -> None:
+    """Prove that ONNX_MODEL computes what the Keras MODEL computes.
+
+    Runs both on CPU on real test digits, if the model takes them, and on random inputs of both signs, in batches of 1
+    and more, with onnxruntime's optimisations off and on. Exit code 0: equal up to rounding; 1: not.
+    """
+    import edgebn
+
+    verdict = edgebn.verify(model, onnx_model, data=data, seed=seed, trust=trust)
+    if as_json:
+        click.echo(verdict.to_json(), nl=False)
+    else:
+        _show(verdict)
+    if not verdict.passed:
+        sys.exit(DIFFERS)
+
+
+def _show(verdict: Verdict) -> None:
+    groups: dict[tuple[str, str], list[Comparison]] = {}
+    for comparison in verdict.comparisons:
+        groups.setdefault((comparison.probe, comparison.output), []).append(comparison)
+    tables.show(
+        f"{verdict.onnx_model} against {verdict.keras_model}",
+        (
+            "inputs",
+            "output",
+            "batches",
+            "optimised",
+            "samples>",
+            "max |ONNX - Keras|>",
+            "error / allowed>",
+            "labels>",
+            "",
+        ),
+        [_row(comparisons) for comparisons in groups.values()],
+    )
+    click.echo(f"max abs difference {tables.number(verdict.max_abs)} over all inputs")
+    if verdict.data is not None:
+        digits = max(each.max_abs for each in verdict.comparisons if each.probe == "digits")
+        click.echo(
+            f"on {verdict.labelled_samples:,} test digits of {verdict.data}: "
+            f"max abs difference {tables.number(digits)}, {verdict.changed_labels} changed labels"
+        )
+    click.echo("PASS: equal up to rounding" if verdict.passed else "FAIL: the files compute different functions")
+
+
+def _row(comparisons: list[Comparison]) -> tuple[str, ...]:
+    worst = max(comparisons, key=lambda each: _error(each) / each.tolerance if each.tolerance else _error(each))
+    labels = [each.changed_labels for each in comparisons if each.changed_labels is not None]
+    return (
+        worst.probe,
+        worst.output,
+        ", ".join(dict.fromkeys(str(each.batch_size) for each in comparisons)),
+        ", ".join(dict.fromkeys(each.optimisation for each in comparisons)),
+        f"{max(each.samples for each in comparisons):,}",
+        tables.number(max(each.max_abs for each in comparisons)),
+        f"{tables.number(_error(worst))} / {tables.number(worst.tolerance)}",
+        str(max(labels)) if labels else "",
+        "ok" if all(each.passed for each in comparisons) else "DIFFERS",
+    )
+
+
+def _error(comparison: Comparison) -> float:
+    return comparison.max_abs if comparison.onnx_error is None else comparison.onnx_error

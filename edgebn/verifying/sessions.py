@@ -1,0 +1,73 @@
+"""The ONNX file as onnxruntime runs it on CPU: read from the disk, with optimisations off and on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebn import backends
+from edgebn.errors import InputError
+from edgebn.loading import Tensor
+
+LEVELS: Mapping[str, str] = {"off": "ORT_DISABLE_ALL", "all": "ORT_ENABLE_ALL"}
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """An ONNX file at one level of onnxruntime's optimisations."""
+
+    level: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    inference: Any
+
+    def run(self, inputs: tuple[NDArray[Any], ...], names: tuple[str, ...], batch_size: int) -> tuple[Any, ...]:
+        """Run the samples in batches; `names` says which input each array is for. Returns arrays in file order."""
+        parts = []
+        for start in range(0, len(inputs[0]), batch_size):
+            feed = {name: array[start : start + batch_size] for name, array in zip(names, inputs, strict=True)}
+            parts.append(self.inference.run(None, feed))
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def open_sessions(path: Path) -> tuple[Session, ...]:
+    """One session for each of `LEVELS`.
+
+    Raises:
+        InputError: if onnxruntime does not load the file.
+    """
+    return tuple(
+        _open(path, level, getattr(backends.onnxruntime().GraphOptimizationLevel, LEVELS[level])) for level in LEVELS
+    )
+
+
+def _open(path: Path, level: str, optimisations: Any) -> Session:
+    onnxruntime = backends.onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = optimisations
+    options.log_severity_level = 4
+    try:
+        inference = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except backends.onnxruntime_errors() as error:
+        raise InputError(f"{path}: onnxruntime can not load it: {' '.join(str(error).split())[:300]}") from error
+    return Session(level, _tensors(inference.get_inputs()), _tensors(inference.get_outputs()), inference)
+
+
+def _tensors(nodes: Any) -> tuple[Tensor, ...]:
+    return tuple(
+        Tensor(
+            node.name, tuple(extent if isinstance(extent, int) else None for extent in node.shape), _dtype(node.type)
+        )
+        for node in nodes
+    )
+
+
+def _dtype(onnx_type: str) -> str:
+    """`tensor(float)` → `float32`."""
+    name = onnx_type.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(name, name)
