@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
+_FILE_WIDTH = 200
+
 
 def console() -> Any:
-    """The console on stdout; without colours where that is not a terminal."""
+    """The console on stdout; where that is not a terminal, without colours and as wide as the text."""
     from rich.console import Console
 
-    return Console(soft_wrap=False)
+    return Console() if sys.stdout.isatty() else Console(width=_FILE_WIDTH)
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -44,43 +44,33 @@ def _show(verdict: Verdict) -> None:
     groups: dict[tuple[str, str], list[Comparison]] = {}
     for comparison in verdict.comparisons:
         groups.setdefault((comparison.probe, comparison.output), []).append(comparison)
+    levels = ", ".join(dict.fromkeys(each.optimisation for each in verdict.comparisons))
+    several = len({each.output for each in verdict.comparisons}) > 1
     tables.show(
-        f"{verdict.onnx_model} against {verdict.keras_model}",
-        (
-            "inputs",
-            "output",
-            "batches",
-            "optimised",
-            "samples>",
-            "max |ONNX - Keras|>",
-            "error / allowed>",
-            "labels>",
-            "",
-        ),
-        [_row(comparisons) for comparisons in groups.values()],
+        f"{verdict.onnx_model} against {verdict.keras_model} (onnxruntime's optimisations: {levels})",
+        ("inputs", *(["output"] if several else []), "samples>", "batches", "ONNX-Keras>", "error>", "allowed>", ""),
+        [_row(comparisons, several) for comparisons in groups.values()],
     )
-    click.echo(f"max abs difference {tables.number(verdict.max_abs)} over all inputs")
+    click.echo("ONNX-Keras: max abs difference; error: of ONNX from the model in float64, where that can be had")
     if verdict.data is not None:
         digits = max(each.max_abs for each in verdict.comparisons if each.probe == "digits")
         click.echo(
-            f"on {verdict.labelled_samples:,} test digits of {verdict.data}: "
+            f"{verdict.labelled_samples:,} test digits of {verdict.data}: "
             f"max abs difference {tables.number(digits)}, {verdict.changed_labels} changed labels"
         )
-    click.echo("PASS: equal up to rounding" if verdict.passed else "FAIL: the files compute different functions")
+    click.echo("PASS: equal up to rounding" if verdict.passed else "FAIL: the two compute different functions")
 
 
-def _row(comparisons: list[Comparison]) -> tuple[str, ...]:
+def _row(comparisons: list[Comparison], several_outputs: bool) -> tuple[str, ...]:
     worst = max(comparisons, key=lambda each: _error(each) / each.tolerance if each.tolerance else _error(each))
-    labels = [each.changed_labels for each in comparisons if each.changed_labels is not None]
     return (
         worst.probe,
-        worst.output,
-        ", ".join(dict.fromkeys(str(each.batch_size) for each in comparisons)),
-        ", ".join(dict.fromkeys(each.optimisation for each in comparisons)),
+        *([worst.output] if several_outputs else []),
         f"{max(each.samples for each in comparisons):,}",
+        ", ".join(dict.fromkeys(str(each.batch_size) for each in comparisons)),
         tables.number(max(each.max_abs for each in comparisons)),
-        f"{tables.number(_error(worst))} / {tables.number(worst.tolerance)}",
-        str(max(labels)) if labels else "",
+        tables.number(_error(worst)),
+        tables.number(worst.tolerance),
         "ok" if all(each.passed for each in comparisons) else "DIFFERS",
     )
 

@@ -62,7 +62,7 @@ def load_dataset(name_or_path: str) -> Dataset:
         for part in ("train", "test")
         for kind, array in zip("xy", _checked(name_or_path, part, arrays), strict=True)
     }
-    return Dataset(name_or_path, _content_sha256(checked), **checked)
+    return Dataset(Path(name_or_path).name, _content_sha256(checked), **checked)
 
 
 def scaled(images: Images) -> NDArray[np.float32]:

@@ -51,6 +51,7 @@ def probes(inputs: Sequence[Tensor], dataset: Dataset | None, seed: int, fixed_b
     kinds = {
         "normal": lambda shape: rng.standard_normal(shape),
         "uniform": lambda shape: rng.uniform(-1.0, 1.0, shape),
+        "small": lambda shape: rng.standard_normal(shape) / 8.0,
         "large": lambda shape: 8.0 * rng.standard_normal(shape),
         "zeros": np.zeros,
     }
