@@ -94,15 +94,19 @@ def into_next_conv(conv: Conv, a: Affine) -> Outcome | Refusal:
 
 
 def back_through_clip(clip: Clip, a: Affine) -> Outcome | Refusal:
-    """A ∘ clip(lo, hi) = clip(lo', hi') ∘ A, [lo', hi'] = sorted(s·lo + t, s·hi + t); s = 0 makes both t.
+    """A ∘ clip(lo, hi) = clip(lo', hi') ∘ A, [lo', hi'] = sorted(s·lo + t, s·hi + t).
 
-    An affine map is monotone, rising for s > 0 and falling for s < 0, so it maps the interval onto an interval.
+    An affine map is monotone, rising for s > 0 and falling for s < 0, so it maps the interval onto an interval. Where
+    s = 0 both sides are t, and any interval with t in it will do: one that is bounded on the side of the others.
     Condition: a bound that was finite stays finite in float32.
     """
-    bounds = (clip.lower, clip.upper)
+    constant, bounds = a.scale == 0.0, (clip.lower, clip.upper)
     with np.errstate(invalid="ignore"):  # 0·∞, replaced by t
-        images = [np.where(a.scale == 0.0, a.shift, a(bound)) for bound in bounds]
-    return _overflow(bounds, images) or Outcome(Clip(np.minimum(*images), np.maximum(*images)), a)
+        images = [np.where(constant, a.shift, a(bound)) for bound in bounds]
+    from_below = np.isfinite(clip.lower) == (a.scale > 0.0).any()
+    lower = np.where(constant & ~from_below, -np.inf, np.minimum(*images))
+    upper = np.where(constant & from_below, np.inf, np.maximum(*images))
+    return _overflow(bounds, images) or Outcome(Clip(lower, upper), a)
 
 
 def on_through_clip(clip: Clip, a: Affine) -> Outcome | Refusal:
