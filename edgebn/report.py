@@ -115,7 +115,8 @@ class Comparison:
     """One probe, run by Keras and by one onnxruntime session at one batch size, compared for one output.
 
     `max_abs` is the largest absolute difference between the two; `keras_error` and `onnx_error` are those of each from
-    the model in float64 (None where it could not be rebuilt so). `scale` is the output's largest absolute value.
+    the model in float64 (None where it could not be rebuilt so), `sensitivity` is how far that moves when every weight
+    is rounded once. `scale` is the output's largest absolute value.
     `changed_labels` counts samples whose argmax differs (None where the output is not a row of scores).
     """
 
@@ -127,6 +128,7 @@ class Comparison:
     max_abs: float
     keras_error: float | None
     onnx_error: float | None
+    sensitivity: float | None
     scale: float
     tolerance: float
     changed_labels: int | None

@@ -22,7 +22,7 @@ from edgebn.datasets import Dataset, load_dataset, scaled
 from edgebn.loading import Source, open_source
 from edgebn.report import ExportReport, TrainingRecord, Verdict
 from edgebn.training.architectures import ARCHITECTURES
-from edgebn.verifying.reference import float64_run
+from edgebn.verifying.reference import float64_truth
 
 MODELS = Path(__file__).parents[1] / "models"
 CARD = """# {name}
@@ -116,14 +116,14 @@ def on_digits(verdict: Verdict, field: str) -> float:
 
 def write_golden_vectors(source: Source, dataset: Dataset, folder: Path) -> None:
     """Write one digit of each class and what the model in float64 makes of it, as the ONNX backend tests have them."""
-    run = float64_run(source)
-    if run is None:
+    truth = float64_truth(source)
+    if truth is None:
         raise SystemExit(f"{source.name}: can not be evaluated in float64")
     first = [int(np.flatnonzero(dataset.y_test == digit)[0]) for digit in range(10)]
     images = scaled(dataset.x_test[first]).reshape(-1, *(extent or 1 for extent in source.inputs[0].shape[1:]))
     folder.mkdir()
     write_tensor(folder / "input_0.pb", source.inputs[0].name, images)
-    write_tensor(folder / "output_0.pb", source.outputs[0].name, run((images,))[0].astype(np.float32))
+    write_tensor(folder / "output_0.pb", source.outputs[0].name, truth.run((images,))[0].astype(np.float32))
 
 
 def write_tensor(path: Path, name: str, array: NDArray[Any]) -> None:

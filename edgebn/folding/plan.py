@@ -280,9 +280,10 @@ def _splits(site: _Site) -> Iterator[tuple[str | None, Affine | None, Affine | N
     """The ways to send an affine off: A whole, or A = B ∘ C with C going backward and B forward."""
     yield None, site.affine, None
     yield None, None, site.affine
-    signs = np.where(site.affine.scale < 0.0, -1.0, 1.0)
+    scale = site.affine.scale
+    signs = np.where((scale > 0.0) | ((scale == 0.0) & (scale > 0.0).any()), 1.0, -1.0)
     if (signs < 0.0).any():
-        sign, magnitude = Affine(signs, np.zeros(())), Affine(np.abs(site.affine.scale), site.affine.shift)
+        sign, magnitude = Affine(signs, np.zeros(())), Affine(np.abs(scale), site.affine.shift)
         yield "sign back, magnitude on", sign, magnitude
 
 

@@ -17,7 +17,7 @@ from edgebn.loading import Source, Tensor, kind_of, open_source
 from edgebn.report import Comparison, Verdict
 from edgebn.verifying import compare
 from edgebn.verifying.probes import DIGITS, Probe, probes, takes_digits
-from edgebn.verifying.reference import Outputs, float64_run, keras_run
+from edgebn.verifying.reference import Outputs, Truth, float64_truth, keras_run
 from edgebn.verifying.sessions import Session, open_sessions
 
 _PACKAGES = ("edgebn", "keras", "numpy", "onnxruntime", "tensorflow")
@@ -31,7 +31,8 @@ def verify(
     The inputs are real test digits, where the model takes such images, and seeded random arrays of both signs, in
     batches of 1 and more; onnxruntime runs with its optimisations off and on. Where the model can be rebuilt in
     float64, that is the truth: the file passes if it is no further from the truth than four times what Keras in float32
-    is, plus 16 roundings of the output's largest value. Where it can not, 84 roundings (1e-5) from Keras are allowed.
+    is, plus 32 times what the output moves when every weight is rounded once, plus 16 roundings of the output's largest
+    value. Where it can not, 84 roundings (1e-5) from Keras are allowed.
 
     Args:
         model_or_path: a `keras.Model`, a `.keras` or `.h5` file, or a SavedModel folder.
@@ -79,19 +80,25 @@ def _dataset(source: Source, data: str | None) -> Dataset | None:
 def _comparisons(
     source: Source, sessions: tuple[Session, ...], dataset: Dataset | None, seed: int
 ) -> Iterator[Comparison]:
-    in_float32, in_float64 = keras_run(source), float64_run(source)
+    in_float32, in_float64 = keras_run(source), float64_truth(source)
     input_order = _matched(source, "input", source.inputs, sessions[0].inputs)
     output_order = _matched(source, "output", source.outputs, sessions[0].outputs)
     names = tuple(sessions[0].inputs[index].name for index in input_order)
     for probe in probes(source.inputs, dataset, seed, _fixed_batch(sessions[0])):
         expected = in_float32(probe.inputs)
-        truth = None if in_float64 is None else in_float64(probe.inputs)
+        truth = None if in_float64 is None else _truth(in_float64, probe)
         for session in sessions:
             for batch_size in probe.batch_sizes:
                 limit = probe.limit(batch_size)
                 results = session.run(tuple(array[:limit] for array in probe.inputs), names, batch_size)
                 given = tuple(results[index] for index in output_order)
                 yield from _compared(source, probe, session.level, batch_size, given, expected, truth)
+
+
+def _truth(in_float64: Truth, probe: Probe) -> tuple[tuple[np.ndarray, float], ...]:
+    """Each output for the probe in float64, and how sensitive it is to rounding."""
+    outputs = in_float64.run(probe.inputs)
+    return tuple(zip(outputs, in_float64.sensitivity(probe.inputs, outputs), strict=True))
 
 
 def _compared(
@@ -101,20 +108,20 @@ def _compared(
     batch_size: int,
     given: Outputs,
     expected: Outputs,
-    truth: Outputs | None,
+    truth: tuple[tuple[np.ndarray, float], ...] | None,
 ) -> Iterator[Comparison]:
     """One comparison for each output. The scale and Keras's own error are taken over all samples of the probe."""
     for index, output in enumerate(source.outputs):
         actual, keras = given[index], expected[index]
         _check_shape(source, output, actual, keras[: len(actual)])
-        exact = None if truth is None else truth[index]
+        exact, sensitivity = (None, None) if truth is None else truth[index]
         output_scale = compare.scale(keras if exact is None else exact)
         keras_error = None if exact is None else compare.max_abs(keras, exact)
         if exact is None or keras_error == math.inf:  # overflow in float32 says nothing about ONNX
             exact, keras_error = None, None
         difference = compare.max_abs(actual, keras[: len(actual)])
         error = None if exact is None else compare.max_abs(actual, exact[: len(actual)])
-        allowed = compare.tolerance(output_scale, keras_error)
+        allowed = compare.tolerance(output_scale, keras_error, sensitivity)
         yield Comparison(
             output=output.name,
             probe=probe.name,
@@ -124,6 +131,7 @@ def _compared(
             max_abs=difference,
             keras_error=keras_error,
             onnx_error=error,
+            sensitivity=sensitivity,
             scale=output_scale,
             tolerance=allowed,
             changed_labels=compare.changed_labels(actual, keras[: len(actual)]),
