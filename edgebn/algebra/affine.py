@@ -41,11 +41,6 @@ class Affine:
         """The rank of the tensors that the map acts on."""
         return self.scale.ndim
 
-    @property
-    def is_finite(self) -> bool:
-        """Whether neither array holds an infinity or a NaN."""
-        return bool(np.isfinite(self.scale).all() and np.isfinite(self.shift).all())
-
     def __call__(self, x: Any) -> Array:
         """s⊙x + t, in float64."""
         return np.asarray(self.scale * x + self.shift, np.float64)
@@ -58,10 +53,9 @@ class Affine:
         """The map on a tensor whose axes were permuted: new axis k is old axis permutation[k]."""
         return Affine(self.scale.transpose(permutation), self.shift.transpose(permutation))
 
-    def reshaped(self, before: tuple[int, ...], after: tuple[int, ...]) -> Affine:
-        """The map on a tensor reshaped from `before` to `after`, spread out to one value per element first."""
-        scale, shift = (np.broadcast_to(part, before).reshape(after) for part in (self.scale, self.shift))
-        return Affine(scale, shift).compressed()
+    def broadcast(self, shape: tuple[int, ...]) -> Affine:
+        """The same map with arrays of `shape`, to which its own broadcast."""
+        return Affine(np.broadcast_to(self.scale, shape), np.broadcast_to(self.shift, shape))
 
     def compressed(self) -> Affine:
         """The same map, with extent 1 on every axis along which it does not vary."""
