@@ -62,11 +62,30 @@ class Stop:
 
 
 @dataclasses.dataclass(frozen=True)
+class Health:
+    """What the numbers of an affine say of it, over `channels` entries that differ along its axes.
+
+    `dead_channels` have a variance below 1e-8: the training data never moved them. `smallest_variance` is None where
+    only scale and shift are known. `largest_scale` is the largest absolute value, by which what `amplifies` makes, its
+    rounding errors included, is multiplied.
+    """
+
+    channels: int
+    dead_channels: int
+    smallest_variance: float | None
+    largest_scale: float
+    amplifies: str
+    negative_scales: int
+    zero_scales: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Folded:
     """An affine that is gone: its node, the Keras layers that it was, and the route to where it was absorbed."""
 
     node: str
     layers: tuple[str, ...]
+    health: Health
     route: tuple[Step, ...]
 
     @property
@@ -77,21 +96,45 @@ class Folded:
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """An affine that stays: its node, the Keras layers that it is, and what stopped it each way."""
+    """An affine that stays: its node, the Keras layers that it is, and what stopped it each way.
+
+    If its scale could go and only its shift stays, `route` is where the scale went.
+    """
 
     node: str
     layers: tuple[str, ...]
+    health: Health
     stops: tuple[Stop, ...]
+    route: tuple[Step, ...] = ()
 
 
 Fate = Folded | Kept
 
 
 @dataclasses.dataclass(frozen=True)
+class Inspection(Report):
+    """What `fold_export` would do: the fate of every BatchNormalization and other affine, in topological order.
+
+    `nodes_before` and `nodes_after` count the graph's nodes without and with folding, both tidied.
+    """
+
+    schema: ClassVar[str] = "edgebn/inspection/1"
+    source: str
+    source_sha256: str
+    opset: int
+    nodes_before: int
+    nodes_after: int
+    folded: tuple[Folded, ...]
+    kept: tuple[Kept, ...]
+    notes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class ExportReport(Report):
     """What `fold_export` did. `nodes` are the operators of the written file in topological order; sizes in bytes.
 
-    `inputs` and `outputs` map names to shapes, where a string is a symbolic extent.
+    `inputs` and `outputs` map names to shapes, where a string is a symbolic extent. `notes` say, in sentences, in what
+    the file is not as the model was.
     """
 
     schema: ClassVar[str] = "edgebn/export-report/1"
@@ -107,6 +150,7 @@ class ExportReport(Report):
     nodes_before: int
     folded: tuple[Folded, ...]
     kept: tuple[Kept, ...]
+    notes: tuple[str, ...]
     versions: dict[str, str]
 
 
@@ -115,8 +159,8 @@ class Comparison:
     """One probe, run by Keras and by one onnxruntime session at one batch size, compared for one output.
 
     `max_abs` is the largest absolute difference between the two; `keras_error` and `onnx_error` are those of each from
-    the model in float64 (None where it could not be rebuilt so), `sensitivity` is how far that moves when every weight
-    is rounded once. `scale` is the output's largest absolute value.
+    the model in float64 (None where it could not be rebuilt so), `sensitivity` is how far the output moves when every
+    weight is rounded once. `scale` is the output's largest absolute value.
     `changed_labels` counts samples whose argmax differs (None where the output is not a row of scores).
     """
 
@@ -128,7 +172,7 @@ class Comparison:
     max_abs: float
     keras_error: float | None
     onnx_error: float | None
-    sensitivity: float | None
+    sensitivity: float
     scale: float
     tolerance: float
     changed_labels: int | None

@@ -1,44 +1,48 @@
 """Finding routes for affines. A plan says what becomes of each, and changes nothing.
 
-Every maximal run of affine nodes (a BatchNormalization as Keras exports it is a Mul and an Add) is one affine A.
-From where it stands it may move backward, into the operator that makes its tensor, or forward, into all that read it.
-Each operator on the way is asked through the table of laws: it absorbs A, passes some A' on, or refuses with a reason.
-Of the routes found the cheapest is taken, if it leaves the graph cheaper than it was; later affines see the graph as it
-then is.
+Every maximal run of affine nodes (a BatchNormalization as Keras exports it is a Mul and an Add) is one affine A. They
+are settled in topological order. A may go backward, into the operator that makes its tensor, or forward, into all that
+read it; or as A = B ∘ C both ways, C backward and B forward, or one of them while the other stays. Each operator on the
+way is asked through the table of laws: it absorbs A, passes some A' on, or refuses with a reason. Of the routes found
+the cheapest is taken, if it leaves the graph no more expensive than it was; later affines see the graph as it then is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import TypeVar
 
 import numpy as np
 import onnx_ir as ir
 
-from edgebn.algebra import Affine, Clip, Direction, MaxPool, Operator, Refusal, as_relu, laws_for
-from edgebn.folding.lifting import lift
+from edgebn.algebra import Affine, Clip, Extremum, Operator, Refusal, Sum, clip_as_relu, extremum_before_clip
+from edgebn.folding.branches import merge_branches
+from edgebn.folding.routes import BlockedError, Edit, Router, Trail, name
 from edgebn.folding.spelling import Cost, cost, spell
 from edgebn.folding.view import View
-from edgebn.report import Fate, Folded, Kept, Step, Stop
+from edgebn.report import Fate, Folded, Health, Kept, Step, Stop
 
-Chain = tuple[Operator, ...]
-_Crossing = tuple[Chain, Affine | None, tuple[Step, ...]]
 _Kind = TypeVar("_Kind", bound=Operator)
-_NO_GAIN = "every exact route would leave as many nodes as there are now, or more"
+_Move = Callable[[Trail], None]
+_DEAD = 1e-8
+_IDENTITY = Affine(np.ones(()), np.zeros(()))
+_UNKNOWN = Health(0, 0, None, 0.0, "", 0, 0)
+_NO_GAIN = "every exact route would leave more nodes than there are now"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of each affine, and the operators that each changed node is to be written as, in order."""
+    """What becomes of each affine, and what each changed node is to be written as."""
 
     fates: tuple[Fate, ...]
-    edits: Mapping[ir.Node, Chain]
+    edits: Mapping[ir.Node, Edit]
 
 
 @dataclass(frozen=True, eq=False)
-class _Site:
+class Site:
     """A run of affine nodes, each the only reader of the one before, and the affine that they make together."""
 
     nodes: tuple[ir.Node, ...]
@@ -46,22 +50,18 @@ class _Site:
 
     @property
     def name(self) -> str:
-        return self.nodes[-1].name or self.nodes[-1].op_type
+        """That of its last node."""
+        return name(self.nodes[-1])
 
 
 @dataclass(frozen=True, eq=False)
-class _Route:
-    """A way for an affine: the nodes that change, and the laws that were used, in order."""
+class _Split:
+    """A = forward ∘ stays ∘ back, a way to send A off; None for a part that there is not."""
 
-    edits: Mapping[ir.Node, Chain] = field(default_factory=dict)
-    steps: tuple[Step, ...] = ()
-
-    def then(self, other: _Route | Stop) -> _Route | Stop:
-        if isinstance(other, Stop):
-            return other
-        if twice := self.edits.keys() & other.edits.keys():
-            return Stop(_name(next(iter(twice))), "two branches of one route meet here")
-        return _Route({**self.edits, **other.edits}, self.steps + other.steps)
+    law: str | None = None
+    back: Affine | None = None
+    stays: Affine | None = None
+    forward: Affine | None = None
 
 
 def plan(view: View) -> Plan:
@@ -70,228 +70,287 @@ def plan(view: View) -> Plan:
     The shapes of the graph's tensors must have been inferred; what has no shape is left alone.
     """
     planner = _Planner(view)
-    fates = [planner.settle(site) for site in planner.sites()]
+    planner.settle_all()
     planner.move_clips_behind_pools()
     planner.turn_mixed_clips_into_relus()
-    return Plan(tuple(fate for fate in fates if fate is not None), planner.edits())
+    return Plan(planner.fates(), dict(planner.router.edits))
 
 
 class _Planner:
-    """The graph as it will be: the original nodes, each with the operators that it now stands for."""
+    """The graph as it will be, and what has become of its affines so far."""
 
     def __init__(self, view: View) -> None:
+        self.router = Router(view)
         self._view = view
-        lifted = ((node, lift(view, node)) for node in view.nodes())
-        self._original: dict[ir.Node, Chain] = {node: (operator,) for node, operator in lifted if operator is not None}
-        self._chains = dict(self._original)
+        self._fates: dict[Site, Fate] = {}
+        self._sites: dict[ir.Node, Site] = {}
 
-    def edits(self) -> dict[ir.Node, Chain]:
-        return {node: chain for node, chain in self._chains.items() if chain is not self._original[node]}
+    def fates(self) -> tuple[Fate, ...]:
+        """Those of BatchNormalizations and of other affines that were more than a layer's bias."""
+        return tuple(fate for site, fate in self._fates.items() if not self._is_bias(site))
 
-    def sites(self) -> Iterator[_Site]:
-        """The runs of affines, each as it stands when the ones before have been settled."""
-        seen: set[ir.Node] = set()
+    def settle_all(self) -> None:
+        """Settle each affine, and each sum of branches, when all before it are settled."""
         for node in self._view.nodes():
-            if node in seen or self._sole(node, Affine) is None:
-                continue
-            run = [node]
-            while (following := self._only_reader(run[-1].outputs[0])) and self._sole(following, Affine) is not None:
-                run.append(following)
-            seen.update(run)
-            composed = self._sole(run[0], Affine)
-            for member in run[1:]:
-                second = self._sole(member, Affine)
-                composed = second.after(composed) if second and composed else composed
-            if composed is not None:
-                yield _Site(tuple(run), composed)
-
-    def settle(self, site: _Site) -> Fate | None:
-        """Take the cheapest route for the site, or keep it. None for a mere bias that found its place."""
-        removed = _Route(dict.fromkeys(site.nodes, ()))
-        found = [removed.then(self._move(site, *parts)) for parts in _splits(site)]
-        routes = [route for route in found if isinstance(route, _Route)]
-        best = min(routes, key=self._gain, default=None)
-        if best is not None and self._gain(best) < Cost():
-            self._chains.update(best.edits)
-            return None if self._is_bias(site) else Folded(site.name, self._layers(site), best.steps)
-        compact = _Route({**removed.edits, site.nodes[0]: (site.affine,)})
-        if self._gain(compact) < Cost():
-            self._chains.update(compact.edits)
-        stops = tuple(stop for stop in found if isinstance(stop, Stop)) or (Stop(site.name, _NO_GAIN),)
-        return None if self._is_bias(site) else Kept(site.name, self._layers(site), stops)
+            if self._sole(node, Affine) is not None and node not in self._sites:
+                site = self._site(node)
+                self._sites.update(dict.fromkeys(site.nodes, site))
+                self._fates[site] = self._settle(site)
+            elif _is_sum(self.router, node):
+                self._merge(node)
+            elif node.op_type == "BatchNormalization" and node.domain == "" and node not in self._sites:
+                self._fates[Site((node,), _IDENTITY)] = Kept(name(node), (), _UNKNOWN, (_unreadable(self._view, node),))
 
     def move_clips_behind_pools(self) -> None:
-        """Put a clip behind the MaxPool that reads it, where that is cheaper: max is monotone, and so is a clip."""
+        """Put a clip behind the pool that reads it, where that is cheaper: max is monotone, and so is a clip."""
         for node in self._view.nodes():
             clip = self._sole(node, Clip)
             pool = self._next(node) if clip else None
-            if clip is None or pool is None or self._sole(pool, MaxPool) is None or not clip.is_constant_over_windows:
+            extremum = self._sole(pool, Extremum) if pool else None
+            if clip is None or pool is None or extremum is None:
                 continue
-            route = _Route({node: (), pool: (*self._chains[pool], clip)})
-            if self._gain(route) < Cost():
-                self._chains.update(route.edits)
+            moved = extremum_before_clip(extremum, clip)
+            if isinstance(moved, Refusal):
+                continue
+            trail = Trail()
+            self._rewrite(node, (), trail)
+            self._rewrite(pool, (extremum, moved), trail)
+            if self._gain(trail) < Cost():
+                self.router.edits.update(trail.edits)
 
     def turn_mixed_clips_into_relus(self) -> None:
         """Write a clip from below in some channels and from above in others as Mul by ±1 and Relu.
 
-        The shift before them goes backward, sign and shift behind them forward, each as any affine would.
+        The shift before them goes backward or stays, sign and shift behind them go forward, each as any affine would.
         """
         for node in self._view.nodes():
-            *before, last = self._chains.get(node) or (None,)
-            halves = as_relu(last) if isinstance(last, Clip) else None
-            if halves is None:
+            edit = self.router.edit(node)
+            last = edit.operators[-1] if edit and edit.operators else None
+            halves = clip_as_relu(last) if isinstance(last, Clip) else None
+            if edit is None or not isinstance(halves, tuple):
                 continue
             shift, sign, outer = halves
             relu = (sign, Clip.relu(sign.rank))
-            back = self._before(node, tuple(before), shift, relu)
-            route = back.then(self._into_readers(node.outputs[0], outer))
-            if isinstance(route, _Route) and self._gain(route) < Cost():
-                self._chains.update(route.edits)
+            trail = self._attempt(partial(self.router.backward_from_within, node, edit, shift, relu))
+            if isinstance(trail, Stop):
+                trail = Trail({node: replace(edit, operators=(*edit.operators[:-1], shift, *relu))})
+            forward = self._attempt(partial(self.router.forward, node.outputs[0], outer), trail)
+            if isinstance(forward, Trail) and self._gain(forward) < Cost():
+                self.router.edits.update(forward.edits)
 
-    def _before(self, node: ir.Node, chain: Chain, affine: Affine, behind: Chain) -> _Route:
-        """The route of A backward from between `chain` and `behind`, which the node stands for; or A stays there."""
-        stays = _Route({node: (*chain, affine, *behind)})
-        crossing = _through(chain, affine, "backward", _name(node))
-        if isinstance(crossing, Stop):
-            return stays
-        edited, rest, steps = crossing
-        route: _Route | Stop = _Route({node: (*edited, *behind)}, steps)
-        if rest is not None:
-            route = _Route({node: (*edited, *behind)}, steps).then(self._beyond(node, rest, "backward"))
-        return stays if isinstance(route, Stop) else route
+    def _site(self, node: ir.Node) -> Site:
+        """The run of affine nodes that begins with `node`."""
+        run, composed = [node], self._sole(node, Affine)
+        while (following := self._only_reader(run[-1].outputs[0])) is not None:
+            second = self._sole(following, Affine)
+            if second is None or composed is None:
+                break
+            run.append(following)
+            composed = second.after(composed)
+        if composed is None:
+            raise ValueError(f"{node.name}: is not affine")
+        return Site(tuple(run), composed)
 
-    def _move(self, site: _Site, split: str | None, back: Affine | None, forward: Affine | None) -> _Route | Stop:
-        """The route by which `back` goes backward from the site, and `forward` forward."""
-        route: _Route | Stop = _Route(steps=(Step(split, site.name, absorbs=False),) if split else ())
-        data = self._view.data_input(site.nodes[0])
-        if back is not None and data is not None and isinstance(route, _Route):
-            route = route.then(self._into_producer(data, back))
-        if forward is not None and isinstance(route, _Route):
-            route = route.then(self._into_readers(site.nodes[-1].outputs[0], forward))
-        return route
+    def _settle(self, site: Site) -> Fate:
+        """Take the cheapest route for the site, or keep it."""
+        trails, stops = self._routes(site)
+        gain, best = _cheapest(trails)
+        if best is not None and self._pays(site, gain):
+            self.router.edits.update(best.edits)
+            return Folded(site.name, self._layers(site), self._health(site), tuple(best.steps))
+        if trails:
+            stops += (Stop(site.name, _NO_GAIN),)
+        parts = [self._try(site, split) for split in (*_parts(site.affine), _Split(stays=site.affine))]
+        gain, best = _cheapest([(self._gain(part), part) for part in parts if isinstance(part, Trail)])
+        if best is None or gain >= Cost():
+            best = Trail()
+        self.router.edits.update(best.edits)
+        return Kept(site.name, self._layers(site), self._health(site), stops, tuple(best.steps))
 
-    def _into_producer(self, value: ir.Value, affine: Affine) -> _Route | Stop:
-        """Make `value` what A makes of it, by changing what produces it. Nobody else may read it."""
-        node = value.producer()
-        if node is None:
-            return Stop(value.name or "", "the graph's input has no weights that could take it")
-        if value.is_graph_output():
-            return Stop(_name(node), "its result is also an output of the graph")
-        if len(self._view.readers(value)) > 1:
-            return Stop(_name(node), "its result has a second reader, which would see the change")
-        return self._across(node, affine, "backward")
+    def _routes(self, site: Site) -> tuple[list[tuple[Cost, Trail]], tuple[Stop, ...]]:
+        """The routes for all of A with what each costs, and what stops A as a whole each way.
 
-    def _into_readers(self, value: ir.Value, affine: Affine) -> _Route | Stop:
-        """Let every reader of `value` expect it without A, by changing the readers."""
-        if value.is_graph_output():
-            return Stop(value.name or "", "the tensor is an output of the graph")
-        route: _Route | Stop = _Route()
-        for reader in self._view.readers(value):
-            if isinstance(route, _Route):
-                route = route.then(self._across(reader, affine, "forward"))
-        return route
+        Once there is one that removes the site and makes nothing else more expensive, no other is looked for.
+        """
+        trails: list[tuple[Cost, Trail]] = []
+        stops: dict[Stop, None] = {}
+        ideal = self._gain(Trail({node: self._rewritten(node, (), Trail()) for node in site.nodes}))
+        for split in _whole(site.affine):
+            found = self._try(site, split)
+            if isinstance(found, Stop):
+                stops.update({found: None} if split.law is None else {})
+                continue
+            trails.append((self._gain(found), found))
+            if trails[-1][0] <= ideal:
+                break
+        return trails, tuple(stops)
 
-    def _across(self, node: ir.Node, affine: Affine, direction: Direction) -> _Route | Stop:
-        """Move A through the operators of one node, and on from there if it comes out on the other side."""
-        chain = self._chains.get(node)
-        if chain is None:
-            return Stop(_name(node), _why_opaque(node))
-        crossing = _through(chain, affine, direction, _name(node))
-        if isinstance(crossing, Stop):
-            return crossing
-        edited, rest, steps = crossing
-        unchanged = all(new is old for new, old in zip(edited, chain, strict=True))
-        route = _Route({} if unchanged else {node: edited}, steps)
-        return route if rest is None else route.then(self._beyond(node, rest, direction))
+    def _pays(self, site: Site, gain: Cost) -> bool:
+        """Whether the route is worth it: a normalization may go at the price of as many nodes, others must gain."""
+        is_norm = self._layers(site) or any(node.op_type == "BatchNormalization" for node in site.nodes)
+        return gain.nodes <= 0 if is_norm else gain < Cost()
 
-    def _beyond(self, node: ir.Node, affine: Affine, direction: Direction) -> _Route | Stop:
-        if direction == "forward":
-            return self._into_readers(node.outputs[0], affine)
-        data = self._view.data_input(node)
-        return self._into_producer(data, affine) if data else Stop(_name(node), "it has no single tensor input")
+    def _try(self, site: Site, split: _Split) -> Trail | Stop:
+        """The trail that is left when the parts of a split go their ways, or what stops one of them."""
 
-    def _gain(self, route: _Route) -> Cost:
-        """What the graph costs more (or, below zero, less) after the route than before."""
+        def move(trail: Trail) -> None:
+            for node in site.nodes:
+                self._rewrite(node, (), trail)
+            if split.law is not None:
+                trail.steps.append(Step(split.law, site.name, absorbs=False))
+            if split.back is not None:
+                self.router.backward(self.router.source(site.nodes[0]), split.back, trail)
+            if split.stays is not None:
+                self._rewrite(site.nodes[0], (split.stays,), trail)
+            if split.forward is not None:
+                self.router.forward(site.nodes[-1].outputs[0], split.forward, trail)
+
+        return self._attempt(move)
+
+    def _attempt(self, move: _Move, trail: Trail | None = None) -> Trail | Stop:
+        """The trail after the move, or what stopped it."""
+        attempt = trail.copy() if trail else Trail()
+        try:
+            move(attempt)
+        except BlockedError as blocked:
+            return blocked.stop
+        return attempt
+
+    def _merge(self, node: ir.Node) -> None:
+        """Make one convolution of those whose results the node adds; an affine or nothing counts as one."""
+        merged = merge_branches(self.router, node)
+        if merged is None:
+            return
+        self.router.edits.update(merged.edits)
+        self.router.dead.update(merged.dead)
+        step = Step("into a parallel Conv", name(merged.into), absorbs=True)
+        for site in {self._sites[node] for node in merged.absorbed}:
+            self._fates[site] = Folded(site.name, self._layers(site), self._health(site), (step,))
+
+    def _rewrite(self, node: ir.Node, operators: tuple[Operator, ...], trail: Trail) -> None:
+        trail.edits[node] = self._rewritten(node, operators, trail)
+
+    def _rewritten(self, node: ir.Node, operators: tuple[Operator, ...], trail: Trail) -> Edit:
+        edit = self.router.edit(node, trail)
+        if edit is None:
+            raise ValueError(f"{node.name}: has no single tensor input")
+        return replace(edit, operators=operators)
+
+    def _gain(self, trail: Trail) -> Cost:
+        """What the graph costs more (or, below zero, less) after the trail than before."""
         total = Cost()
-        for node, chain in route.edits.items():
-            total += self._cost(node, chain, route) - self._cost(node, self._chains[node], _Route())
+        for node in self._affected(trail):
+            before, after = self.router.edit(node), self.router.edit(node, trail)
+            total += self._cost(node, after, trail) if after else Cost()
+            total -= self._cost(node, before, Trail()) if before else Cost()
         return total
 
-    def _cost(self, node: ir.Node, chain: Chain, route: _Route) -> Cost:
+    def _affected(self, trail: Trail) -> dict[ir.Node, None]:
+        """The nodes that change, and their readers, which may come to stand behind what they can be fused with."""
+        readers = (use[0] for node in trail.edits for use in self.router.uses(node.outputs[0]))
+        return dict.fromkeys([*trail.edits, *readers])
+
+    def _cost(self, node: ir.Node, edit: Edit, trail: Trail) -> Cost:
         shape = self._view.shape(node.outputs[0]) or ()
         elements = prod(extent for extent in shape[1:] if extent is not None)
-        return cost(spell(chain, node.op_type, len(shape)), elements, self._producer(node, route))
+        words = spell(edit.operators, edit.original, node.op_type, len(shape))
+        return cost(words, elements, self._op_type_before(node, trail)) if words else Cost()
 
-    def _producer(self, node: ir.Node, route: _Route) -> str | None:
-        """The type of the node before, past those that the route removes."""
-        data = self._view.data_input(node)
-        before = data.producer() if data else None
-        while before is not None and route.edits.get(before, self._chains.get(before)) == ():
-            data = self._view.data_input(before)
-            before = data.producer() if data else None
-        return before.op_type if before else None
+    def _op_type_before(self, node: ir.Node, trail: Trail) -> str | None:
+        """The type of the node that will stand before `node`."""
+        before = self.router.source(node, trail).producer()
+        edit = self.router.edit(before, trail) if before else None
+        while before is not None and edit is not None and not edit.operators:
+            before = self.router.source(before, trail).producer()
+            edit = self.router.edit(before, trail) if before else None
+        if before is None or edit is None:
+            return before.op_type if before else None
+        words = spell(edit.operators, edit.original, before.op_type, len(before.outputs[0].shape or ()))
+        return words[-1].op_type if words else before.op_type
 
     def _sole(self, node: ir.Node, kind: type[_Kind]) -> _Kind | None:
         """The operator that the node stands for, if it is a single one of this kind."""
-        chain = self._chains.get(node, ())
-        return chain[0] if len(chain) == 1 and isinstance(chain[0], kind) else None
+        edit = self.router.edit(node)
+        operators = edit.operators if edit else ()
+        return operators[0] if len(operators) == 1 and isinstance(operators[0], kind) else None
 
     def _only_reader(self, value: ir.Value) -> ir.Node | None:
-        readers = self._view.readers(value)
-        return readers[0] if len(readers) == 1 and not value.is_graph_output() else None
+        uses = self.router.uses(value)
+        return uses[0][0] if len(uses) == 1 and not value.is_graph_output() else None
 
     def _next(self, node: ir.Node) -> ir.Node | None:
         """The only reader of the node's result, past those that the plan removes."""
         reader = self._only_reader(node.outputs[0])
-        while reader is not None and self._chains.get(reader) == ():
+        while reader is not None and (edit := self.router.edit(reader)) is not None and not edit.operators:
             reader = self._only_reader(reader.outputs[0])
         return reader
 
-    def _is_bias(self, site: _Site) -> bool:
+    def _is_bias(self, site: Site) -> bool:
         """Whether this is the bias of a layer, and not a layer of its own."""
-        return bool((site.affine.scale == 1.0).all()) and not self._layers(site)
+        is_norm = any(node.op_type == "BatchNormalization" for node in site.nodes)
+        return bool((site.affine.scale == 1.0).all()) and not is_norm and not self._layers(site)
 
-    def _layers(self, site: _Site) -> tuple[str, ...]:
+    def _health(self, site: Site) -> Health:
+        scale = site.affine.compressed().scale
+        known = (self._view.variance(node) for node in site.nodes)
+        variances = [float(each) for part in known if part is not None for each in part.reshape(-1)]
+        source = self.router.source(site.nodes[0])
+        producer = source.producer()
+        return Health(
+            channels=scale.size,
+            dead_channels=sum(variance < _DEAD for variance in variances),
+            smallest_variance=min(variances, default=None),
+            largest_scale=float(np.abs(scale).max()),
+            amplifies=name(producer) if producer else source.name or "",
+            negative_scales=int((scale < 0.0).sum()),
+            zero_scales=int((scale == 0.0).sum()),
+        )
+
+    def _layers(self, site: Site) -> tuple[str, ...]:
         layers = (self._view.layer(node) for node in site.nodes)
         return tuple(dict.fromkeys(layer for layer in layers if layer is not None))
 
 
-def _through(chain: Chain, affine: Affine, direction: Direction, at: str) -> _Crossing | Stop:
-    """Move A through the operators of one node: the operators as they become, what is left of A, and the laws used."""
-    backward = direction == "backward"
-    rest: Affine | None = affine
-    moved: list[Operator] = []
-    steps: list[Step] = []
-    for operator in reversed(chain) if backward else chain:
-        if rest is None:
-            moved.append(operator)
-            continue
-        (law,) = laws_for(operator, direction)
-        outcome = law.rule(operator, rest)
-        if isinstance(outcome, Refusal):
-            return Stop(at, outcome.reason)
-        moved.append(outcome.operator)
-        rest = outcome.rest
-        steps.append(Step(law.name, at, absorbs=rest is None))
-    return tuple(reversed(moved)) if backward else tuple(moved), rest, tuple(steps)
+def _cheapest(trails: Sequence[tuple[Cost, Trail]]) -> tuple[Cost, Trail | None]:
+    """The first of the cheapest, and its cost."""
+    return min(trails, key=lambda trail: trail[0], default=(Cost(), None))
 
 
-def _splits(site: _Site) -> Iterator[tuple[str | None, Affine | None, Affine | None]]:
-    """The ways to send an affine off: A whole, or A = B ∘ C with C going backward and B forward."""
-    yield None, site.affine, None
-    yield None, None, site.affine
-    scale = site.affine.scale
-    signs = np.where((scale > 0.0) | ((scale == 0.0) & (scale > 0.0).any()), 1.0, -1.0)
+def _unreadable(view: View, node: ir.Node) -> Stop:
+    """Why a BatchNormalization is no affine by constants."""
+    if node.attributes.get_int("training_mode", 0) == 1:
+        return Stop(name(node), "it is in training mode")
+    if any(view.argument(node, index) is None for index in range(1, 5)):
+        return Stop(name(node), "its weights are not constants")
+    if view.shape(node.inputs[0]) is None:
+        return Stop(name(node), "the shape of its input is not known")
+    return Stop(name(node), "it does not compute in float32 or float64")
+
+
+def _whole(a: Affine) -> Iterator[_Split]:
+    """The ways to send all of A off."""
+    yield _Split(back=a)
+    yield _Split(forward=a)
+    scale, shift = Affine(a.scale, np.zeros(())), Affine(np.ones(()), a.shift)
+    if a.shift.any() and (a.scale != 1.0).any():
+        yield _Split("scale back, shift on", back=scale, forward=shift)
+        if a.scale.all():
+            yield _Split("shift back, scale on", back=Affine(np.ones(()), a.shift / a.scale), forward=scale)
+    signs = np.where((a.scale > 0.0) | ((a.scale == 0.0) & (a.scale > 0.0).any()), 1.0, -1.0)
     if (signs < 0.0).any():
-        sign, magnitude = Affine(signs, np.zeros(())), Affine(np.abs(scale), site.affine.shift)
-        yield "sign back, magnitude on", sign, magnitude
+        sign, magnitude = Affine(signs, np.zeros(())), Affine(np.abs(a.scale), a.shift)
+        yield _Split("sign back, magnitude on", back=sign, forward=magnitude)
 
 
-def _name(node: ir.Node) -> str:
-    return node.name or node.op_type
+def _parts(a: Affine) -> Iterator[_Split]:
+    """The ways to send off the scale while the shift stays."""
+    if (a.scale != 1.0).any() and a.shift.any():
+        scale = Affine(a.scale, np.zeros(()))
+        yield _Split("scale back, shift stays", back=scale, stays=Affine(np.ones(()), a.shift))
+        if a.scale.all():
+            yield _Split("scale on, shift stays", stays=Affine(np.ones(()), a.shift / a.scale), forward=scale)
 
 
-def _why_opaque(node: ir.Node) -> str:
-    if node.op_type in {"Conv", "Gemm", "MatMul"}:
-        return f"the weights of this {node.op_type} are not constants"
-    return f"nothing passes {node.op_type}"
+def _is_sum(router: Router, node: ir.Node) -> bool:
+    lifted = router.lifted(node)
+    return lifted is not None and isinstance(lifted.operators[0], Sum) and router.edit(node) is None

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from edgebn.algebra import Affine, Array, Clip, Conv, MatMul, Operator
+from edgebn.algebra import Affine, Clip, Conv, ConvTranspose, MatMul, Operator, Pad, PRelu, Window
+from edgebn.algebra.checks import LARGEST
 
-_LARGEST = float(np.finfo(np.float32).max)
 _FUSED = {"Relu", "Clip"}  # onnxruntime computes them inside of the Conv or Gemm before them
 _FUSING = {"Conv", "Gemm"}
 _SLOW = {"Max": 4, "Min": 4}  # by a constant for each channel, measured against Mul, Relu and BatchNormalization
+_FREE = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
+
+Attribute = int | float | str | tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Word:
     """One ONNX node with a single tensor input, followed by constants; None leaves an optional input out.
 
-    `attributes` None: those of the node that it replaces.
+    If it `keeps` the node that it stands for, that node's other inputs and attributes are taken over as they are. Else
+    `attributes` are all that it has, and None means those of that node.
     """
 
     op_type: str
-    constants: tuple[tuple[str, Array | None], ...] = ()
-    attributes: Mapping[str, float] | None = field(default_factory=dict)
+    constants: tuple[tuple[str, np.ndarray[Any, Any] | None], ...] = ()
+    attributes: Mapping[str, Attribute] | None = field(default_factory=dict)
+    keeps: bool = False
 
 
 @dataclass(frozen=True, order=True)
@@ -41,9 +47,16 @@ class Cost:
         return Cost(self.nodes - other.nodes, self.elements - other.elements)
 
 
-def spell(operators: Sequence[Operator], op_type: str, rank: int) -> tuple[Word, ...]:
-    """The ONNX nodes for `operators`, in order, on tensors of `rank`; `op_type` is that of the node they replace."""
-    return tuple(word for operator in operators for word in _spell_one(operator, op_type, rank))
+def spell(operators: Sequence[Operator], original: Operator | None, op_type: str, rank: int) -> tuple[Word, ...]:
+    """The ONNX nodes for `operators`, in order, on tensors of `rank`.
+
+    `original` is the operator that the node of type `op_type`, which they replace, stood for.
+    """
+    return tuple(
+        word
+        for operator in operators
+        for word in ((Word(op_type, keeps=True),) if operator is original else _spell_one(operator, op_type, rank))
+    )
 
 
 def cost(words: Sequence[Word], elements: int, producer: str | None) -> Cost:
@@ -51,8 +64,8 @@ def cost(words: Sequence[Word], elements: int, producer: str | None) -> Cost:
     total = Cost()
     for word in words:
         fused = word.op_type in _FUSED and producer in _FUSING
-        passes = 0 if fused or word.op_type in _FUSING else _SLOW.get(word.op_type, 1)
-        total += Cost(1, passes * elements)
+        free = fused or word.op_type in _FUSING or word.op_type in _FREE
+        total += Cost(1, 0 if free else _SLOW.get(word.op_type, 1) * elements)
         producer = word.op_type
     return total
 
@@ -66,10 +79,15 @@ def _spell_one(operator: Operator, op_type: str, rank: int) -> tuple[Word, ...]:
         case MatMul():
             return _spell_matmul(operator, rank)
         case Conv():
-            bias = ("bias", operator.bias) if operator.bias.any() else ("bias", None)
-            return (Word("Conv", (("kernel", operator.kernel), bias), attributes=None),)
+            return (_spell_conv(operator),)
+        case ConvTranspose():
+            return (Word("ConvTranspose", (("kernel", operator.kernel), _bias(operator)), attributes=None),)
+        case PRelu():
+            return (_spell_prelu(operator),)
+        case Pad():
+            return (_spell_pad(operator),)
         case _:
-            return (Word(op_type, attributes=None),)
+            return (Word(op_type, keeps=True),)
 
 
 def _spell_affine(a: Affine) -> tuple[Word, ...]:
@@ -110,14 +128,43 @@ def _spell_clip(clip: Clip) -> tuple[Word, ...]:
         low = lower.reshape(-1)[0] if bounded_below else None
         high = upper.reshape(-1)[0] if bounded_above else None
         return (Word("Clip", (("min", low), ("max", high))),)
-    largest = (Word("Max", (("lower", np.maximum(lower, -_LARGEST)),)),) if bounded_below else ()
-    smallest = (Word("Min", (("upper", np.minimum(upper, _LARGEST)),)),) if bounded_above else ()
+    largest = (Word("Max", (("lower", np.maximum(lower, -LARGEST)),)),) if bounded_below else ()
+    smallest = (Word("Min", (("upper", np.minimum(upper, LARGEST)),)),) if bounded_above else ()
     return largest + smallest
 
 
 def _spell_matmul(matmul: MatMul, rank: int) -> tuple[Word, ...]:
     if rank == 2:
-        bias = ("bias", matmul.bias) if matmul.bias.any() else ("bias", None)
-        return (Word("Gemm", (("kernel", matmul.kernel), bias)),)
+        return (Word("Gemm", (("kernel", matmul.kernel), _bias(matmul))),)
     product = (Word("MatMul", (("kernel", matmul.kernel),)),)
     return product + ((Word("Add", (("bias", matmul.bias),)),) if matmul.bias.any() else ())
+
+
+def _spell_conv(conv: Conv) -> Word:
+    window: Window = conv.window
+    attributes: dict[str, Attribute] = {
+        "dilations": window.dilations,
+        "group": conv.groups,
+        "kernel_shape": tuple(conv.kernel.shape[2:]),
+        "strides": window.strides,
+    }
+    if window.pads is not None:
+        attributes["pads"] = tuple(pair[0] for pair in window.pads) + tuple(pair[1] for pair in window.pads)
+    constants = (("kernel", conv.kernel), _bias(conv))
+    return Word("Conv", constants, attributes if window.pads is not None else None)
+
+
+def _spell_prelu(prelu: PRelu) -> Word:
+    slope = prelu.slope.reshape(-1)[0]
+    if (prelu.slope == slope).all():
+        return Word("LeakyRelu", attributes={"alpha": float(slope)})
+    return Word("PRelu", (("slope", prelu.slope),))
+
+
+def _spell_pad(pad: Pad) -> Word:
+    widths = np.array([*(pair[0] for pair in pad.pads), *(pair[1] for pair in pad.pads)], np.int64)
+    return Word("Pad", (("pads", widths), ("value", np.array(pad.value))), {"mode": "constant"})
+
+
+def _bias(operator: Conv | ConvTranspose | MatMul) -> tuple[str, np.ndarray[Any, Any] | None]:
+    return "bias", operator.bias if operator.bias.any() else None

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from edgebn.algebra import Array
 
+_SHAPE_READERS = {"Shape", "Size"}
+
 
 @dataclass(frozen=True, eq=False)
 class LayerConstant:
     """Where a Mul or Add by a constant comes from: the Keras layer's path, and the constant before it was rounded.
 
-    `value` is float64, of as many elements as the constant in the graph, in the same order.
+    `value` is float64, of as many elements as the constant in the graph, in the same order. `variance` is the layer's
+    moving variance, if it is a BatchNormalization.
     """
 
     layer: str
     value: Array
+    variance: Array | None = None
 
 
 class View:
@@ -37,21 +42,31 @@ class View:
         known = self._layer_constants.get(node.name or "")
         return known.layer if known else None
 
-    def data_input(self, node: ir.Node) -> ir.Value | None:
-        """The one input of the node that is not a constant; None if there are none or several."""
-        varying = [value for value in node.inputs if value is not None and self.constant(value) is None]
-        return varying[0] if len(varying) == 1 else None
+    def variance(self, node: ir.Node) -> Array | None:
+        """The moving variance of the BatchNormalization that the node is or was exported from, where it is known."""
+        if node.op_type == "BatchNormalization" and node.domain == "":
+            return self.reals(node, 4)
+        known = self._layer_constants.get(node.name or "")
+        return known.variance if known else None
 
-    def constant(self, value: ir.Value | None) -> np.ndarray | None:
+    def constant(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
         """The value of a constant, as stored; None for what is computed, fed, or may be overridden by the caller."""
         if value is None or value.is_graph_input():
             return None
         tensor = ir.convenience.get_const_tensor(value)
         return None if tensor is None else tensor.numpy()
 
+    def argument(self, node: ir.Node, index: int) -> np.ndarray[Any, Any] | None:
+        """The constant that is input `index` of the node; None if it has none there."""
+        return self.constant(node.inputs[index]) if self.has(node, index) else None
+
+    def has(self, node: ir.Node, index: int) -> bool:
+        """Whether the node has an input `index`, constant or not."""
+        return index < len(node.inputs) and node.inputs[index] is not None
+
     def reals(self, node: ir.Node, index: int) -> Array | None:
         """Input `index` of the node in float64, as precise as it is known; None unless it is a constant."""
-        constant = self.constant(node.inputs[index]) if index < len(node.inputs) else None
+        constant = self.argument(node, index)
         if constant is None:
             return None
         known = self._layer_constants.get(node.name or "")
@@ -65,9 +80,18 @@ class View:
             return None
         return tuple(extent if isinstance(extent, int) else None for extent in value.shape)
 
-    def readers(self, value: ir.Value) -> tuple[ir.Node, ...]:
-        """Every node that reads the tensor, those inside of If-, Loop- and Scan-bodies included."""
-        return tuple(usage.node for usage in value.uses())
+    def named_shape(self, value: ir.Value | None) -> tuple[int | str | None, ...] | None:
+        """The same with the names of unknown extents: two of one name are equal, whatever they are."""
+        if value is None or value.shape is None:
+            return None
+        return tuple(extent if isinstance(extent, int) else extent.value for extent in value.shape)
+
+    def uses(self, value: ir.Value) -> tuple[tuple[ir.Node, int], ...]:
+        """Every node and input by which the values of a tensor are read, those inside of bodies included.
+
+        Who only asks for the shape does not count: no affine changes it.
+        """
+        return tuple((usage.node, usage.idx) for usage in value.uses() if usage.node.op_type not in _SHAPE_READERS)
 
     def nodes(self) -> Iterator[ir.Node]:
         """The nodes of the graph in topological order."""

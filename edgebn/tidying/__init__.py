@@ -12,10 +12,10 @@ from edgebn.tidying.layout import (
     reshapes_to_flatten,
     transpose_into_product,
 )
-from edgebn.tidying.names import name_constants, unique
+from edgebn.tidying.names import name_constants, name_nodes, unique, value_names
 from edgebn.tidying.shapes import infer_shapes, make_reshapes_constant
 
-__all__ = ["prepare", "tidy", "unique"]
+__all__ = ["name_nodes", "prepare", "tidy", "unique", "value_names"]
 
 
 def prepare(model: ir.Model) -> None:

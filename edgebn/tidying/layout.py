@@ -12,11 +12,11 @@ def join_transposes(model: ir.Model) -> None:
     """P₂ ∘ P₁ = P with P[k] = P₁[P₂[k]]; an identity is bypassed."""
     for node in model.graph:
         before = _producer(node, "Transpose") if _is(node, "Transpose") else None
-        if before is not None:
+        if before is not None and _permutation(before) and _permutation(node):
             first, second = _permutation(before), _permutation(node)
             node.replace_input_with(0, before.inputs[0])
             node.attributes["perm"] = ir.AttrInt64s("perm", [first[axis] for axis in second])
-        if _is(node, "Transpose") and _permutation(node) == sorted(_permutation(node)):
+        if _is(node, "Transpose") and _permutation(node) and _permutation(node) == sorted(_permutation(node)):
             _bypass(node)
 
 

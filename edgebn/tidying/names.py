@@ -1,4 +1,4 @@
-"""Names for constants that say what they are for."""
+"""Names: for constants, that say what they are for; for nodes that have none, or one that another has too."""
 
 from __future__ import annotations
 
@@ -29,15 +29,23 @@ _ROLES = {
 def name_constants(model: ir.Model) -> None:
     """Name every initializer after the first node that reads it: `dense/kernel`. Names stay unique."""
     graph = model.graph
-    taken = {value.name for value in graph.inputs} | {value.name for node in graph for value in node.outputs}
-    constants = [value for value in graph.initializers.values() if not value.is_graph_input()]
+    fixed = {*graph.inputs, *graph.outputs}
+    constants = [value for value in graph.initializers.values() if value not in fixed]
     for value in constants:
         graph.initializers.pop(value.name or "")
+    taken = value_names(graph)
     for value in _in_order_of_use(graph, constants):
         usage = next(iter(value.uses()))
         role = _ROLES.get((usage.node.op_type, usage.idx), f"constant_{usage.idx}")
         value.name = unique(f"{usage.node.name or usage.node.op_type}/{role}", taken)
         graph.register_initializer(value)
+
+
+def name_nodes(graph: ir.Graph) -> None:
+    """Give each node without a name, or with a name that an earlier one has, a name of its own: `Conv_3`."""
+    taken: set[str | None] = set()
+    for index, node in enumerate(graph.all_nodes()):
+        node.name = unique(node.name or f"{node.op_type}_{index}", taken)
 
 
 def _in_order_of_use(graph: ir.Graph, constants: list[ir.Value]) -> list[ir.Value]:
@@ -47,6 +55,14 @@ def _in_order_of_use(graph: ir.Graph, constants: list[ir.Value]) -> list[ir.Valu
     for node in graph.all_nodes():
         order.update(dict.fromkeys(value for value in node.inputs if value in wanted))
     return list(order)
+
+
+def value_names(graph: ir.Graph) -> set[str | None]:
+    """The names of all tensors of the graph, those inside of bodies included, which see those outside."""
+    values = [value for node in graph.all_nodes() for value in node.outputs]
+    for each in (graph, *graph.subgraphs()):
+        values += [*each.inputs, *each.initializers.values()]
+    return {value.name for value in values}
 
 
 def unique(name: str, taken: set[str | None]) -> str:

@@ -11,15 +11,23 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 Extents = tuple[int | None, ...]
 
+_KNOWS_COMPUTED_SHAPES = 14
+"""The first opset in which onnx follows a shape that the graph computes into the Reshape that uses it."""
+
 
 def infer_shapes(model: ir.Model) -> None:
-    """Annotate every tensor whose shape follows from the graph's inputs. Does nothing where inference fails."""
-    quiet = logging.getLogger("onnx_ir")
+    """Annotate every tensor whose shape follows from the graph's inputs, and forget what was inferred before."""
+    for value in (value for node in model.graph.all_nodes() for value in node.outputs):
+        if not value.is_graph_output():
+            value.shape = None
+    quiet, opset = logging.getLogger("onnx_ir"), model.opset_imports[""]
     level = quiet.level
     quiet.setLevel(logging.ERROR)
+    model.opset_imports[""] = max(opset, _KNOWS_COMPUTED_SHAPES)
     try:
         ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
     finally:
+        model.opset_imports[""] = opset
         quiet.setLevel(level)
 
 

@@ -1,0 +1,176 @@
+"""Graphs on which folding was once wrong, each as small as it could be made, and some that it must leave alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from edgebn.folding import View, plan, routes
+from edgebn.report import Folded, Kept
+from edgebn.tidying import prepare, tidy
+from tests.folding import graphs, noise
+
+RNG = np.random.default_rng(0)
+IMAGE = RNG.standard_normal((2, 4, 5, 5)).astype(np.float32)
+SCALE = np.array([0.5, 1.0, 2.0, 0.25])
+NORM = {"scale": SCALE, "shift": np.array([0.3, -0.7, 0.1, 1.1]), "mean": np.zeros(4), "variance": np.ones(4)}
+KERNELS = {"one": RNG.standard_normal((4, 4, 1, 1)), "three": RNG.standard_normal((4, 4, 3, 3))}
+
+
+def folded_alike(text: str, x: np.ndarray, **constants: np.ndarray) -> str:
+    """The operators of the folded graph, which is valid, no longer than the unfolded one, and computes the same."""
+    before = graphs.model(text, **constants)
+    after, _ = graphs.folded(before)
+    tidy(before)
+    onnx.checker.check_model(ir.to_proto(after), full_check=True)
+    assert len(after.graph) <= len(before.graph)
+    graphs.assert_same(graphs.model(text, **constants), after, x)
+    return graphs.operators(after)
+
+
+def test_branches_are_not_merged_if_the_normalized_one_is_read_elsewhere() -> None:
+    text = """(float[n,4,5,5] x) => (float[n,4,5,5] y, float[n,4,5,5] z) {
+        g = Sigmoid(x) h = Conv(g, one) b = BatchNormalization(h, scale, shift, mean, variance)
+        y = Add(b, g) z = Sigmoid(b)
+    }"""
+    assert folded_alike(text, IMAGE, **NORM, **KERNELS) == "Sigmoid Conv Add Sigmoid"
+
+
+def test_a_sum_of_merged_branches_is_not_merged_again_if_it_is_read_elsewhere() -> None:
+    text = """(float[n,4,5,5] x) => (float[n,4,5,5] y, float[n,4,5,5] z) {
+        g = Sigmoid(x) h = Conv(g, one) s = Add(h, g) y = Add(s, g) z = Sigmoid(s)
+    }"""
+    assert folded_alike(text, IMAGE, **KERNELS) == "Sigmoid Conv Add Sigmoid"
+
+
+def test_a_constant_of_full_extent_goes_through_a_pool_that_changes_the_extent() -> None:
+    text = """(float[n,4,5,5] x) => (float[n,4,4,4] y) {
+        g = Sigmoid(x) m = Mul(g, twos) p = MaxPool<kernel_shape=[2,2]>(m) l = PRelu(p, slope) y = Conv(l, one)
+    }"""
+    twos, slope = np.full((1, 1, 5, 1), 2.0), RNG.standard_normal((4, 4, 4))
+    assert folded_alike(text, IMAGE, twos=twos, slope=slope, **KERNELS) == "Sigmoid MaxPool PRelu Conv"
+
+
+def test_a_normalization_does_not_go_at_the_price_of_a_node_more() -> None:
+    """Its shift would have to be added behind both readers, if to smaller tensors."""
+    text = """(float[n,4,5,5] x) => (float[n,4,2,2] y, float[n,4,1,5] z) {
+        g = Sigmoid(x) b = BatchNormalization(g, scale, shift, mean, variance)
+        p = GlobalAveragePool(b) u = ConvTranspose(p, kernel) y = Sigmoid(u)
+        t = AveragePool<kernel_shape=[5,1]>(b) m = Mul(t, columns) z = Sigmoid(m)
+    }"""
+    kernel, columns = RNG.standard_normal((4, 4, 2, 2)), RNG.standard_normal(5)
+    assert "BatchNormalization" in folded_alike(text, IMAGE, kernel=kernel, columns=columns, **NORM)
+
+
+PADDED = """g = Sigmoid(x) b = BatchNormalization(g, scale, shift, mean, variance) r = Relu(b)
+    y = Conv<pads=[1,1,1,1]>(r, three)"""
+
+
+def test_the_border_before_a_clip_is_known_to_the_shapes() -> None:
+    text = f"(float[n,4,5,5] x) => (float[n,4,5,5] y) {{ {PADDED} }}"
+    assert folded_alike(text, IMAGE, **NORM, **KERNELS) == "Sigmoid Pad Max Conv"
+
+
+def test_a_tensor_whose_shape_is_read_gets_no_border() -> None:
+    text = f"(float[n,4,h,w] x) => (float[n,4,h,w] y, int64[4] s) {{ {PADDED} s = Shape(r) }}"
+    assert "Pad" not in folded_alike(text, IMAGE, **NORM, **KERNELS)
+
+
+def test_new_names_are_not_those_of_other_tensors() -> None:
+    scale = SCALE * np.array([1, -1, 1, -1])
+    before = graphs.model(
+        """(float[n,4,5,5] x) => (float[n,4,5,5] y, float[n,4,5,5] z) {
+            c = Conv(x, one) r = Relu(c) b = BatchNormalization(r, scale, shift, mean, variance) y = Sigmoid(b)
+            o = Sigmoid(x) z = Sigmoid(o)
+        }""",
+        **KERNELS,
+        **(NORM | {"scale": scale}),
+    )
+    other = before.graph.node(4).outputs[0]
+    for name in ("r/Max", "relu_1/Max", "relu_1/Max/lower", "conv_0/kernel"):
+        other.name = name
+        after, _ = graphs.folded(before.clone())
+        assert graphs.operators(after) == "Conv Max Min Sigmoid Sigmoid Sigmoid"
+        onnx.checker.check_model(ir.to_proto(after), full_check=True)
+
+
+def test_a_resize_by_a_factor_mixes_even_where_the_extent_stays() -> None:
+    """Onnxruntime copies where the extents are equal; the specification interpolates, and others do."""
+    before = graphs.model(
+        """(float[n,4,5,5] x) => (float[n,4,5,5] y) {
+            g = Sigmoid(x) m = Mul(g, rows) r = Resize<mode="linear">(m, , factors) y = Mul(r, rows)
+        }""",
+        rows=RNG.standard_normal((1, 1, 5, 1)),
+        factors=np.array([1.0, 1.0, 1.1, 1.0]),
+    )
+    expected = noise.run(before, {"x": IMAGE})[0]
+    after, planned = graphs.folded(before)
+    assert np.abs(noise.run(after, {"x": IMAGE})[0].value - expected.value).max() <= 1e-6
+    assert all(isinstance(fate, Kept) for fate in planned.fates)
+
+
+def test_a_dropout_that_may_be_in_training_is_in_the_way() -> None:
+    before = graphs.model(
+        "(float[n,4] x, bool training) => (float[n,4] y) { d = Dropout(x, ratio, training) y = Mul(d, scale) }",
+        ratio=np.array(0.5),
+        scale=SCALE,
+    )
+    _, planned = graphs.folded(before)
+    assert "nothing passes Dropout" in {stop.reason for stop in planned.fates[0].stops}
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_no_route_is_too_long_for_the_stack(forward: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "LONGEST", 10_000)
+    names = [f"p{index}" for index in range(2000)]
+    pools = [
+        f"{name} = MaxPool<kernel_shape=[1,1]>({before})" for before, name in zip(["a", *names], names, strict=False)
+    ]
+    norm = "BatchNormalization({}, scale, shift, mean, variance)"
+    ends = ["a", norm.format("x"), "Conv(p1999, one)"] if forward else ["a", "Conv(x, one)", norm.format("p1999")]
+    text = f"{ends[0]} = {ends[1]} {' '.join(pools)} y = {ends[2]}"
+    before = graphs.model(f"(float[n,4,2,2] x) => (float[n,4,2,2] y) {{ {text} }}", **NORM, **KERNELS)
+    prepare(before)
+    (fate,) = plan(View(before.graph)).fates
+    assert isinstance(fate, Folded)
+    assert len(fate.route) == 2001
+
+
+def test_a_tensor_that_a_body_reads_is_left_alone() -> None:
+    text = """(float[n,4] x, bool c) => (float[n,4] y, float[n,4] z) {
+        h = MatMul(x, k) m = Mul(h, scale) y = Sigmoid(m)
+        z = If(c) <
+            then_branch = t () => (float[n,4] u) { u = Relu(h) },
+            else_branch = e () => (float[n,4] v) { v = Neg(m) }
+        >
+    }"""
+    constants = {"k": RNG.standard_normal((4, 4)), "scale": SCALE}
+    before = graphs.model(text, **constants)
+    after, planned = graphs.folded(before)
+    assert [type(fate) for fate in planned.fates] == [Kept]
+    assert graphs.operators(after) == graphs.operators(before)
+    for chosen in (True, False):
+        inputs = IMAGE[0, :, 0, :4].copy(), np.array(chosen)
+        graphs.assert_same(graphs.model(text, **constants), after, *inputs)
+
+
+def test_a_tensor_that_only_a_body_reads_says_so() -> None:
+    text = """(float[n,4] x, bool c) => (float[n,4] z) {
+        g = Sigmoid(x) m = Mul(g, scale)
+        z = If(c) <then_branch = t () => (float[n,4] u) { u = MatMul(m, k) },
+                   else_branch = e () => (float[n,4] v) { v = MatMul(m, k) }>
+    }"""
+    before = graphs.model(text, k=RNG.standard_normal((4, 4)), scale=SCALE)
+    _, planned = graphs.folded(before)
+    assert "it is read inside of the body of an If, Loop or Scan" in {stop.reason for stop in planned.fates[0].stops}
+
+
+def test_weights_that_two_nodes_share_become_two() -> None:
+    text = """(float[n,4,5,5] x) => (float[n,4,5,5] y, float[n,4,5,5] z) {
+        a = Conv(x, one) b = BatchNormalization(a, scale, shift, mean, variance) y = Sigmoid(b)
+        c = Conv(x, one) m = Mul(c, three_times) z = Sigmoid(m)
+    }"""
+    constants = {"one": KERNELS["one"], "three_times": np.array(3.0), **NORM}
+    assert folded_alike(text, IMAGE, **constants) == "Conv Sigmoid Conv Sigmoid"
