@@ -11,7 +11,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 from edgebn.errors import UsageError
 
@@ -36,7 +37,7 @@ def tensorflow() -> Any:
     """TensorFlow, imported on first use without its start-up messages.
 
     Raises:
-        UsageError: if TensorFlow is not installed.
+        UsageError: if TensorFlow is not installed, or finds no space for temporary files.
     """
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
@@ -47,6 +48,10 @@ def tensorflow() -> Any:
             import tensorflow
     except ImportError as error:
         raise UsageError(f"TensorFlow can not be imported ({error}); try: pip install tensorflow") from error
+    except OSError as error:  # it wants a folder for temporary files, and tries to write there
+        raise UsageError(
+            f"TensorFlow can not start ({error.strerror or error}); free some space on the disk, or set TMPDIR"
+        ) from error
     tensorflow.get_logger().setLevel(logging.ERROR)
     return tensorflow
 
@@ -70,22 +75,51 @@ def onnxruntime_errors() -> tuple[type[Exception], ...]:
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """Hold back what is written to stderr, C++ included; show it only if the block raises."""
-    try:
-        stderr = sys.stderr.fileno()
-    except (AttributeError, OSError, ValueError):  # no real stderr: under a GUI, or captured by a test
-        stderr = 2
-    with tempfile.TemporaryFile() as held:
-        saved = os.dup(stderr)
-        sys.stderr.flush()
-        os.dup2(held.fileno(), stderr)
+    """Hold back what is written to stderr, C++ included. What the block raises gets it as a note, for its traceback."""
+    with _held() as held:
         try:
-            yield
-        except BaseException:
+            with _redirected(held.fileno()):
+                yield
+        except BaseException as error:
             held.seek(0)
-            os.write(saved, held.read())
+            if text := held.read().decode(errors="replace").strip():
+                error.add_note(text)
             raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(saved, stderr)
-            os.close(saved)
+
+
+def _held() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:  # a full disk is reported by who writes a result, not by who is silent
+        return Path(os.devnull).open("rb+", buffering=0)
+
+
+@contextlib.contextmanager
+def _redirected(target: int) -> Iterator[None]:
+    saved = {descriptor: os.dup(descriptor) for descriptor in _stderr_descriptors()}
+    _flush_stderr()
+    for descriptor in saved:
+        os.dup2(target, descriptor)
+    try:
+        yield
+    finally:
+        _flush_stderr()
+        for descriptor, copy in saved.items():
+            os.dup2(copy, descriptor)
+            os.close(copy)
+
+
+def _stderr_descriptors() -> set[int]:
+    """Where C++ writes and where Python does: two places if sys.stderr was replaced, none if there is no console."""
+    found = set()
+    with contextlib.suppress(OSError):
+        os.fstat(2)
+        found.add(2)
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        found.add(sys.stderr.fileno())
+    return found
+
+
+def _flush_stderr() -> None:
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        sys.stderr.flush()

@@ -5,12 +5,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import lzma
 import os
+import struct
 import tempfile
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edgebn.errors import OutputError, UsageError
+
+DAMAGED_ZIP = (
+    *(OSError, EOFError, ValueError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+)
+"""What the zipfile module raises for an archive whose bytes make no sense."""
 
 _CHUNK = 1 << 20
 
@@ -18,10 +28,15 @@ _CHUNK = 1 << 20
 def check_writable(path: Path) -> None:
     """Raise UsageError unless a file can be made at `path`. Call it before long work, not after."""
     folder = path.parent
-    if path.is_dir():
-        raise UsageError(f"{path}: is a folder; name a file to write")
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder; create it or choose another output with -o")
+    try:
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder; name a file to write")
+        if path.exists() and not path.is_file():  # renaming a file to /dev/null would take it from everybody
+            raise UsageError(f"{path}: is not a regular file; choose another output with -o")
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: no such folder; create it or choose another output with -o")
+    except OSError as error:
+        raise UsageError(f"{path}: can not be written ({error.strerror}); choose another output with -o") from error
     if not os.access(folder, os.W_OK):
         raise UsageError(f"{folder}: not writable; choose another output with -o")
 
@@ -40,25 +55,40 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=f".{path.stem}-", dir=path.parent)
     except OSError as error:
-        raise OutputError(_write_failure(path, error)) from error
+        raise write_failure(path, error) from error
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(_write_failure(path, error)) from error
+        raise write_failure(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all. Raises as `replacing` does."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    write_all({path: content})
+
+
+def write_all(contents: Mapping[Path, bytes]) -> None:
+    """Write all files or none: no path is touched before all of `contents` is written. Raises as `replacing` does."""
+    with contextlib.ExitStack() as stack:
+        for path, content in contents.items():
+            with stack.enter_context(replacing(path)).open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file; no, too, for a name that the system does not even look up."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def sha256(path: Path) -> str:
@@ -74,10 +104,13 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _write_failure(path: Path, error: OSError) -> str:
+def write_failure(path: Path, error: OSError) -> OutputError:
+    """The error that says why `path` could not be written."""
     if error.errno == errno.ENOSPC:
-        return f"{path}: no space left on the disk; nothing was written. Free some space or choose another output"
-    return f"{path}: could not be written ({error.strerror or error}); nothing was changed"
+        return OutputError(
+            f"{path}: no space left on the disk; nothing was written. Free some space or choose another output"
+        )
+    return OutputError(f"{path}: could not be written ({error.strerror or error}); nothing was changed")
 
 
 def _umask() -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ from edgebn.folding import LayerConstant
 from edgebn.loading import Source
 
 _AT_CONVERSION = (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, NotImplementedError)
+_COLOUR = re.compile(r"\x1b\[\d*m")
 _PREFIX = "edgebn_"
 
 
@@ -47,6 +49,7 @@ class _Norm:
     path: str
     name: str
     affine: Affine
+    variance: Array
 
     @property
     def parts(self) -> dict[str, Array]:
@@ -82,11 +85,19 @@ def convert(source: Source, opset: int) -> Converted:
 
     def function(*tensors: Any) -> tuple[Any, ...]:
         inputs, parts = tensors[: len(source.inputs)], tensors[len(source.inputs) :]
-        with _replaced_calls(norms, parts):
+        calls = _conv1d_transposes(source)
+        for norm, scale, shift in zip(norms, parts[::2], parts[1::2], strict=True):
+            calls[norm.layer] = norm.call(scale, shift)
+        with _replaced_calls(calls), _inlined_functions():
             return source.call(*inputs)
 
-    model = _converted(tensorflow.function(function, autograph=False), specs, opset, values, source.name)
-    constants = {name: LayerConstant(norm.path, part) for norm in norms for name, part in norm.parts.items()}
+    traced = tensorflow.function(function, autograph=False)
+    model = _converted(traced, specs, opset, values, source.name)
+    constants = {
+        name: LayerConstant(norm.path, part, norm.variance if part is norm.affine.scale else None)
+        for norm in norms
+        for name, part in norm.parts.items()
+    }
     return Converted(model, constants)
 
 
@@ -95,7 +106,7 @@ def _norms(source: Source) -> Iterator[_Norm]:
     norm_type = backends.keras().layers.BatchNormalization
     for index, (path, layer) in enumerate(source.layers.items()):
         if type(layer) is norm_type and layer.built:
-            yield _Norm(layer, path, f"{_PREFIX}{index}", _affine(layer))
+            yield _Norm(layer, path, f"{_PREFIX}{index}", _affine(layer), _float64(layer.moving_variance))
 
 
 def _affine(layer: Any) -> Affine:
@@ -113,16 +124,60 @@ def _float64(variable: Any) -> Array:
 
 
 @contextlib.contextmanager
-def _replaced_calls(norms: Sequence[_Norm], parts: Sequence[Any]) -> Iterator[None]:
-    """Let each layer multiply and add `parts`: a scale and a shift for each, in order."""
+def _replaced_calls(calls: Mapping[Any, Any]) -> Iterator[None]:
+    """Let each layer's `call` be another function."""
     try:
-        for norm, scale, shift in zip(norms, parts[::2], parts[1::2], strict=True):
-            object.__setattr__(norm.layer, "call", norm.call(scale, shift))  # past Keras's tracking of attributes
+        for layer, call in calls.items():
+            object.__setattr__(layer, "call", call)  # past Keras's tracking of attributes
         yield
     finally:
-        for norm in norms:
-            if "call" in vars(norm.layer):
-                object.__delattr__(norm.layer, "call")
+        for layer in calls:
+            if "call" in vars(layer):
+                object.__delattr__(layer, "call")
+
+
+def _conv1d_transposes(source: Source) -> dict[Any, Any]:
+    """Stand-ins for the `call` of each Conv1DTranspose, as a convolution of images one pixel high.
+
+    tf2onnx knows the extents of that one's result; those of a Conv1DTranspose it computes at run time, in 30 nodes.
+    """
+    layers = backends.keras().layers
+    found = (layer for layer in source.layers.values() if type(layer) is layers.Conv1DTranspose)
+    return {layer: _as_image(layer) for layer in found if layer.data_format == "channels_last"}
+
+
+def _as_image(layer: Any) -> Any:
+    ops = backends.keras().ops
+
+    def call(inputs: Any) -> Any:
+        (padding,) = layer.output_padding if layer.output_padding else (None,)
+        outputs = ops.conv_transpose(
+            ops.expand_dims(inputs, 1),
+            ops.expand_dims(layer.kernel, 0),
+            strides=[1, *layer.strides],
+            padding=layer.padding,
+            output_padding=None if padding is None else (0, padding),
+            dilation_rate=(1, *layer.dilation_rate),
+            data_format=layer.data_format,
+        )
+        outputs = ops.squeeze(outputs, 1)
+        if layer.use_bias:
+            outputs = ops.add(outputs, ops.reshape(layer.bias, (1, 1, layer.filters)))
+        return outputs if layer.activation is None else layer.activation(outputs)
+
+    return call
+
+
+@contextlib.contextmanager
+def _inlined_functions() -> Iterator[None]:
+    """Trace through functions that layers compile for themselves (a convolution in groups), which tf2onnx can not."""
+    config = backends.tensorflow().config
+    before = config.functions_run_eagerly()
+    config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        config.run_functions_eagerly(before)
 
 
 def _converted(
@@ -144,17 +199,33 @@ def _converted(
     logger.setLevel(logging.CRITICAL)
     try:
         with backends.silenced():
+            values = {**values, **_captured(function.get_concrete_function(*specs))}
             model: onnx.ModelProto
             model, _ = tf2onnx.convert.from_function(
                 function, input_signature=specs, opset=opset, custom_rewriter=[fill_in]
             )
     except (*_AT_CONVERSION, backends.tensorflow().errors.OpError) as error:
-        raise ConversionError(f"{name}: tf2onnx can not convert it: {_last_line(error)}") from error
+        raise ConversionError(f"{name}: tf2onnx can not convert it: {_reason(error)}") from error
     finally:
         logger.setLevel(level)
     return model
 
 
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+def _captured(concrete: Any) -> dict[str, np.ndarray]:
+    """The tensors that layers hold outside of variables (Normalization's mean), by the names they have when traced.
+
+    tf2onnx would make inputs of the model of them.
+    """
+    resource = backends.tensorflow().resource
+    return {
+        inner.name: outer.numpy()
+        for outer, inner in concrete.graph.captures
+        if outer.dtype != resource and hasattr(outer, "numpy")
+    }
+
+
+def _reason(error: BaseException) -> str:
+    """The line that says what is wrong: the last, but for the arguments of the layer that Keras lists behind it."""
+    text = _COLOUR.sub("", str(error)).split("Arguments received by")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__

@@ -47,18 +47,25 @@ def in_canonical_order(graph: ir.Graph) -> None:
     graph.extend(order)
 
 
-def name_tensors(graph: ir.Graph, source: Source) -> None:
-    """Give the graph's inputs and outputs the names and shapes of `source`, and forget every inferred shape."""
-    for node in graph.all_nodes():
-        for value in node.outputs:
-            value.shape = None
+def name_inputs(graph: ir.Graph, source: Source) -> None:
+    """Give the graph the inputs of `source`, in its order, those that nothing reads included."""
     found = {match[1]: value for value in graph.inputs if (match := _INPUT.fullmatch(value.name or ""))}
     graph.inputs.clear()
     for index, tensor in enumerate(source.inputs):
         value = found.get(str(index)) or ir.val("", dtype=ir.DataType[tensor.dtype.upper()])
         value.name, value.shape = tensor.name, _input_shape(tensor, len(source.inputs) == 1)
         graph.inputs.append(value)
-    for value, tensor in zip(graph.outputs, source.outputs, strict=True):
+
+
+def name_outputs(graph: ir.Graph, source: Source) -> None:
+    """Give each output of `source` a tensor of its own, with its name and shape."""
+    for index, tensor in enumerate(source.outputs):
+        value = graph.outputs[index]
+        if value.is_graph_input() or value in graph.outputs[:index]:
+            copy = ir.node("Identity", [value], name=f"{tensor.name}/Identity")
+            graph.append(copy)
+            copy.outputs[0].type = value.type
+            value = graph.outputs[index] = copy.outputs[0]
         value.name, value.shape = tensor.name, _output_shape(tensor)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
+import shutil
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +16,8 @@ from typing import Any
 
 from edgebn import backends, files
 from edgebn.errors import InputError, UsageError
-from edgebn.loading.formats import check_safe, kind_of
+from edgebn.loading.formats import check_safe, h5_config, kind_of
+from edgebn.loading.keras2 import without_superfluous_keys
 
 __all__ = ["Source", "Tensor", "kind_of", "open_source"]
 
@@ -80,26 +83,40 @@ def _load(path: Path, kind: str, trust: bool) -> Any:
     suffix = ".keras" if kind == "keras" else ".h5"
     allocation_failed = backends.tensorflow().errors.OpError
     try:
-        with backends.silenced(), _with_suffix(path, suffix) as named:
+        with backends.silenced(), _as_keras_takes_it(path, suffix) as named:
             return keras.saving.load_model(named, compile=False, safe_mode=not trust)
-    except (*_AT_LOADING, MemoryError, allocation_failed) as error:
+    except (*_AT_LOADING, *files.DAMAGED_ZIP, MemoryError, allocation_failed) as error:
         raise InputError(f"{path}: Keras can not load it: {_first_line(error)}") from error
 
 
 @contextlib.contextmanager
-def _with_suffix(path: Path, suffix: str) -> Iterator[Path]:
-    """`path` under a name that ends in `suffix`, by which Keras tells formats apart."""
-    if path.suffix == suffix:
+def _as_keras_takes_it(path: Path, suffix: str) -> Iterator[Path]:
+    """`path` under a name that ends in `suffix`, by which Keras tells formats apart, and without keys of Keras 2."""
+    config = h5_config(path) if suffix == ".h5" else None
+    current = without_superfluous_keys(config)
+    if path.suffix == suffix and current == config:
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder) / f"model{suffix}"
-        link.symlink_to(path.resolve())
-        yield link
+        named = Path(folder) / f"model{suffix}"
+        if current == config:
+            named.symlink_to(path.resolve())
+        else:
+            shutil.copyfile(path, named)
+            _set_config(named, current)
+        yield named
+
+
+def _set_config(path: Path, config: Any) -> None:
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        file.attrs["model_config"] = json.dumps(config)
 
 
 def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause = str(error).rpartition("Exception encountered: ")[2]  # Keras puts what it was doing before it
+    lines = [line.strip() for line in cause.splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= 240 else f"{text[:240]}…"
 
@@ -108,17 +125,16 @@ def _from_model(model: Any, name: str, sha256: str | None) -> Source:
     keras = backends.keras()
     if not isinstance(model, keras.Model):
         raise UsageError(f"{type(model).__name__}: neither a Keras model nor a path to one")
+    layers, sha256 = _layers(model), sha256 or _model_sha256(model)
     if not getattr(model, "inputs", None):
-        raise InputError(
-            f"{name}: the shapes of its inputs are not known; wrap it in a functional model: "
-            "keras.Model(x, model(x)) with x = keras.Input(…)"
-        )
+        model = _with_inputs(model, name)
     inputs: list[tuple[str | None, Any]] = [(_chosen(tensor.name, _AUTOMATIC_INPUT), tensor) for tensor in model.inputs]
     # a Sequential model that was never called has inputs and outputs, but neither input nor output
     single = isinstance(model, keras.Sequential)
     packed, results = (model.inputs[0], model.outputs[0]) if single else (model.input, model.output)
     outputs: list[tuple[str | None, Any]]
-    keys = list(results) if isinstance(results, dict) else None
+    named = isinstance(results, dict) and not any(isinstance(each, dict | list | tuple) for each in results.values())
+    keys = list(results) if named else None
     if keys is not None:
         outputs = [(str(key), results[key]) for key in keys]
     else:
@@ -130,7 +146,36 @@ def _from_model(model: Any, name: str, sha256: str | None) -> Source:
 
     taken: set[str] = set()
     tensors = _tensors(inputs, "input", taken), _tensors(outputs, "output", taken)
-    return Source(name, sha256 or _model_sha256(model), *tensors, _layers(model), call, model)
+    return Source(name, sha256, *tensors, layers, call, model)
+
+
+def _with_inputs(model: Any, name: str) -> Any:
+    """A subclassed model as a functional one, with inputs of the shapes that it was built for."""
+    keras = backends.keras()
+    shapes = (model.get_build_config() or {}).get("input_shape") if model.built else None
+    if not shapes:
+        raise InputError(
+            f"{name}: the shapes of its inputs are not known; call it once on data, or wrap it in a functional model: "
+            "keras.Model(x, model(x)) with x = keras.Input(…)"
+        )
+    inputs = _inputs(shapes)
+    try:
+        with backends.silenced():
+            return keras.Model(inputs, model(inputs, training=False))
+    except _AT_LOADING as error:
+        raise InputError(
+            f"{name}: can not be traced on the shapes that it was built for: {_first_line(error)}"
+        ) from error
+
+
+def _inputs(shapes: Any, name: str | None = None) -> Any:
+    """Keras inputs in the structure of `shapes`, named after its keys; the first axis of each is the batch."""
+    keras = backends.keras()
+    if isinstance(shapes, dict):
+        return {key: _inputs(shape, str(key)) for key, shape in shapes.items()}
+    if all(extent is None or isinstance(extent, int) for extent in shapes):
+        return keras.Input(tuple(shapes[1:]), name=name)
+    return [_inputs(shape) for shape in shapes]
 
 
 def _from_saved_model(path: Path) -> Source:
@@ -143,13 +188,14 @@ def _from_saved_model(path: Path) -> Source:
     signatures = dict(getattr(loaded, "signatures", {}))
     if not signatures:
         raise InputError(f"{path}: has no signature to call; write it with model.export(…)")
-    function = signatures.get("serving_default") or signatures[min(signatures)]
+    chosen = "serving_default" if "serving_default" in signatures else min(signatures)
+    function = signatures[chosen]
     # TensorFlow keeps both in maps without an order
     specs = _sorted(function.structured_input_signature[1])
     results = _sorted(function.structured_outputs)
 
-    def call(*tensors: Any, _keeps_the_variables_alive: Any = loaded) -> tuple[Any, ...]:
-        result = function(**dict(zip(specs, tensors, strict=True)))
+    def call(*tensors: Any) -> tuple[Any, ...]:
+        result = loaded.signatures[chosen](**dict(zip(specs, tensors, strict=True)))  # `loaded` owns the variables
         return tuple(result[key] for key in results)
 
     taken: set[str] = set()
@@ -157,7 +203,7 @@ def _from_saved_model(path: Path) -> Source:
     outputs = [(_chosen(name, _AUTOMATIC_OUTPUT), spec) for name, spec in results.items()]
     tensors = _tensors(inputs, "input", taken), _tensors(outputs, "output", taken)
     layers = dict.fromkeys(str(Path(variable.name).parent) for variable in function.graph.variables)
-    return Source(path.name, files.sha256(path), *tensors, layers, call, None)
+    return Source(path.resolve().name, files.sha256(path), *tensors, layers, call, None)
 
 
 def _layers(model: Any) -> dict[str, Any]:
@@ -214,7 +260,11 @@ def _tensors(named: Sequence[tuple[str | None, Any]], role: str, taken: set[str]
 
 def _model_sha256(model: Any) -> str:
     """Of a model in memory: over its architecture as JSON, and the bytes of its weights in order."""
-    digest = hashlib.sha256(model.to_json().encode())
+    try:
+        architecture = model.to_json()
+    except NotImplementedError:  # a class with arguments and no get_config
+        architecture = type(model).__qualname__
+    digest = hashlib.sha256(architecture.encode())
     for variable in model.weights:
         digest.update(variable.numpy().tobytes())
     return digest.hexdigest()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from edgebn import files
 from edgebn.errors import InputError, UsageError
 
 Kind = Literal["keras", "h5", "saved_model", "onnx"]
@@ -25,7 +26,7 @@ _TOUCHES_FILES = frozenset(
     {"EagerPyFunc", "ImmutableConst", "InitializeTableFromTextFile", "InitializeTableFromTextFileV2", "MatchingFiles"}
     | {"PyFunc", "PyFuncStateless", "ReadFile", "WriteFile"}
 )
-_WANTED = "edgebn reads .keras, .h5 and SavedModel folders"
+_WANTED = "edgebn reads .keras, .h5, SavedModel folders and .onnx"
 
 
 def kind_of(path: Path) -> Kind:
@@ -35,12 +36,10 @@ def kind_of(path: Path) -> Kind:
         UsageError: if there is nothing at `path`.
         InputError: if it can not be read or is not a model in one of the four formats; the message says what it is.
     """
-    if not path.exists():
-        raise UsageError(f"{path}: no such file or folder; check the path")
-    if path.is_dir():
-        if (path / "saved_model.pb").is_file():
-            return "saved_model"
-        raise InputError(f"{path}: a folder without saved_model.pb is not a SavedModel; {_WANTED}")
+    if files.is_file(path / "saved_model.pb"):
+        return "saved_model"
+    if not files.is_file(path):
+        raise _not_a_file(path)
     try:
         with path.open("rb") as stream:
             head = stream.read(16)
@@ -65,9 +64,20 @@ def check_safe(path: Path, kind: Kind) -> None:
     if kind == "keras":
         _check_config(path, _keras_config(path))
     elif kind == "h5":
-        _check_config(path, _h5_config(path))
+        _check_config(path, h5_config(path))
     elif kind == "saved_model":
         _check_saved_model(path)
+
+
+def _not_a_file(path: Path) -> UsageError | InputError:
+    try:
+        if path.is_dir():
+            return InputError(f"{path}: a folder without saved_model.pb is not a SavedModel; {_WANTED}")
+        if path.exists():  # a pipe or a device, which may never end
+            return InputError(f"{path}: not a regular file; {_WANTED}")
+    except OSError as error:
+        return UsageError(f"{path}: can not be looked up ({error.strerror}); check the path")
+    return UsageError(f"{path}: no such file or folder; check the path")
 
 
 def _foreign(head: bytes) -> str:
@@ -84,7 +94,7 @@ def _check_keras_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except files.DAMAGED_ZIP as error:
         raise InputError(f"{path}: a truncated or damaged .keras file ({error}); save or copy it again") from error
     names = {entry.filename for entry in entries}
     if missing := _KERAS_ENTRIES - names:
@@ -102,31 +112,35 @@ def _keras_config(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive, archive.open("config.json") as stream:
             return _parsed(path, stream.read(MAX_CONFIG_BYTES + 1))
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
+    except files.DAMAGED_ZIP as error:
         raise InputError(f"{path}: a damaged .keras file ({error}); save or copy it again") from error
 
 
-def _h5_config(path: Path) -> Any:
+def h5_config(path: Path) -> Any:
+    """The configuration of the model in an HDF5 file, as parsed JSON. Raises InputError if there is none."""
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
             config = file.attrs.get("model_config")
             _check_links(path, file)
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: a truncated or damaged HDF5 file ({error}); save or copy it again") from error
-    if config is None:
+    if not isinstance(config, str | bytes):
         raise InputError(f"{path}: holds weights only, no model; save the whole model with model.save(…)")
-    return _parsed(path, config.encode() if isinstance(config, str) else bytes(config))
+    return _parsed(path, config.encode(errors="surrogateescape") if isinstance(config, str) else config)
 
 
 def _check_links(path: Path, file: Any) -> None:
     """Refuse an HDF5 file that points to other files, or that unpacks to more than MAX_WEIGHT_BYTES."""
     import h5py
 
-    total, groups = 0, [file]
+    total, groups, seen = 0, [file], set()
     while groups:
         group = groups.pop()
+        if group in seen:  # a hard link may lead to a group around it
+            continue
+        seen.add(group)
         for name in group:
             if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
                 raise InputError(f"{path}: {group.name}/{name} is a link to another file; save the model again")
@@ -153,7 +167,7 @@ def _parsed(path: Path, config: bytes) -> Any:
 
 
 def _check_config(path: Path, config: Any) -> None:
-    for part in _dictionaries(config):
+    for part in dictionaries(config):
         name = part.get("class_name")
         if name in _RUNS_CODE:
             raise InputError(
@@ -165,7 +179,7 @@ def _check_config(path: Path, config: Any) -> None:
             raise InputError(f"{path}: {name} reads its vocabulary from another file; save the model with it inside")
 
 
-def _dictionaries(config: Any) -> Iterator[dict[str, Any]]:
+def dictionaries(config: Any) -> Iterator[dict[str, Any]]:
     """Every dictionary inside of a JSON value, without recursion: the nesting is the file's."""
     pending = [config]
     while pending:
