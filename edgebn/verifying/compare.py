@@ -18,6 +18,9 @@ TRUTH_ROUNDINGS = 16.0
 SENSITIVITY_FACTOR = 32.0
 """Per response of the model to rounding each weight once: a sum of n terms rounds up to √n times. 12 times was seen."""
 
+DISTRUST = 1e-2
+"""If Keras in float32 is further from the truth, by the output's scale, that was rebuilt as another model."""
+
 PLAIN_ROUNDINGS = 84.0
 """The same where the truth is not known: 1e-5 of the output's scale."""
 
@@ -39,14 +42,14 @@ def scale(array: NDArray[Any]) -> float:
     return float(magnitudes[np.isfinite(magnitudes)].max(initial=0.0))
 
 
-def tolerance(output_scale: float, keras_error: float | None, sensitivity: float | None) -> float:
+def tolerance(output_scale: float, keras_error: float | None, sensitivity: float) -> float:
     """How far from the truth ONNX may be if Keras is off by `keras_error`; from Keras if that is None.
 
     `sensitivity` is how far the output moves when every weight is rounded once. Without it, a sample on which Keras
     happens to be right would ask the impossible of ONNX: behind large logits softmax multiplies every rounding.
     """
-    if keras_error is None or sensitivity is None:
-        return PLAIN_ROUNDINGS * EPSILON * output_scale
+    if keras_error is None:
+        return PLAIN_ROUNDINGS * EPSILON * output_scale + SENSITIVITY_FACTOR * sensitivity
     roundings = TRUTH_ROUNDINGS * EPSILON * output_scale
     return TRUTH_FACTOR * keras_error + SENSITIVITY_FACTOR * sensitivity + roundings
 

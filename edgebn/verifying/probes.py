@@ -16,6 +16,7 @@ Inputs = tuple[NDArray[Any], ...]
 
 SAMPLES = 32
 DIGITS = "digits"
+NORMAL = "normal"
 _DYNAMIC_EXTENT = 32
 _SMALL_BATCHES = (1, 7, 32)
 _SMALL_RUNS = 4
@@ -45,11 +46,12 @@ def probes(inputs: Sequence[Tensor], dataset: Dataset | None, seed: int, fixed_b
     if dataset is not None:
         images = scaled(dataset.x_test).reshape(-1, *(extent for extent in inputs[0].shape[1:] if extent is not None))
         usable = len(images) - len(images) % (fixed_batch or 1)
-        yield Probe(DIGITS, (images[:usable],), (1, 256) if fixed_batch is None else (fixed_batch,))
+        if usable:
+            yield Probe(DIGITS, (images[:usable],), (1, 256) if fixed_batch is None else (fixed_batch,))
     rng = np.random.default_rng(seed)
     samples = SAMPLES if fixed_batch is None else fixed_batch * max(1, SAMPLES // fixed_batch)
     kinds = {
-        "normal": lambda shape: rng.standard_normal(shape),
+        NORMAL: lambda shape: rng.standard_normal(shape),
         "uniform": lambda shape: rng.uniform(-1.0, 1.0, shape),
         "small": lambda shape: rng.standard_normal(shape) / 8.0,
         "large": lambda shape: 8.0 * rng.standard_normal(shape),

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebn import backends
-from edgebn.loading import Source, open_source
+from edgebn.errors import InputError
+from edgebn.loading import Source
+from edgebn.loading.precision import in_precision
 from edgebn.verifying.compare import max_abs
 
 Inputs = tuple[NDArray[Any], ...]
@@ -20,7 +22,6 @@ Run = Callable[[Inputs], Outputs]
 _BATCH = 256
 _HALF_ULP = 2.0**-24
 _ROUNDED_TWINS = 2
-_NO_TWIN = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, NotImplementedError)
 
 
 def keras_run(source: Source) -> Run:
@@ -32,7 +33,10 @@ def keras_run(source: Source) -> Run:
         parts = []
         for start in range(0, len(inputs[0]), _BATCH):
             tensors = (tensorflow.constant(array[start : start + _BATCH]) for array in inputs)
-            parts.append([np.asarray(result) for result in traced(*tensors)])
+            results = [np.asarray(result) for result in traced(*tensors)]
+            if any(result.ndim == 0 for result in results):
+                raise InputError(f"{source.name}: an output has no batch axis, so that samples can not be told apart")
+            parts.append(results)
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
     return run
@@ -65,43 +69,11 @@ class Truth:
 
 def float64_truth(source: Source) -> Truth | None:
     """`source` in float64; None where the model can not be rebuilt so."""
-    twin = None if source.model is None else _float64_twin(source.model)
-    return None if twin is None else Truth(twin, keras_run(open_source(twin)))
+    twin = in_precision(source, "float64")
+    return None if twin is None else Truth(twin.model, keras_run(twin))
 
 
 def _rounded(weight: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     if weight.dtype.kind != "f":
         return weight
     return weight * (1.0 + _HALF_ULP * rng.choice((-1.0, 1.0), weight.shape))
-
-
-def _float64_twin(model: Any) -> Any | None:
-    keras, tensorflow = backends.keras(), backends.tensorflow()
-
-    def doubled(layer: Any) -> Any:
-        config = _in_float64(layer.get_config())
-        return type(layer).from_config({**config, "dtype": "float64"} if "dtype" in config else config)
-
-    try:
-        with backends.silenced():
-            twin = keras.models.clone_model(model, clone_function=doubled, recursive=True)
-            twin.set_weights(model.get_weights())
-            twin(keras.tree.map_structure(_zeros, twin.inputs), training=False)
-    except (*_NO_TWIN, tensorflow.errors.OpError):
-        return None
-    return twin
-
-
-def _zeros(tensor: Any) -> NDArray[Any]:
-    return np.zeros([extent or 1 for extent in tensor.shape], tensor.dtype)
-
-
-def _in_float64(config: Any) -> Any:
-    """A layer's configuration with every dtype policy inside of it, those of inner layers included, as float64."""
-    if isinstance(config, list | tuple):
-        return type(config)(_in_float64(part) for part in config)
-    if not isinstance(config, dict):
-        return config
-    if config.get("class_name") == "DTypePolicy":
-        return {**config, "config": {"name": "float64"}}
-    return {name: _in_float64(part) for name, part in config.items()}

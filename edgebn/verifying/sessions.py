@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from edgebn import backends
 from edgebn.errors import InputError
@@ -21,6 +23,7 @@ LEVELS: Mapping[str, str] = {"off": "ORT_DISABLE_ALL", "all": "ORT_ENABLE_ALL"}
 class Session:
     """An ONNX file at one level of onnxruntime's optimisations."""
 
+    path: Path
     level: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
@@ -31,8 +34,24 @@ class Session:
         parts = []
         for start in range(0, len(inputs[0]), batch_size):
             feed = {name: array[start : start + batch_size] for name, array in zip(names, inputs, strict=True)}
-            parts.append(self.inference.run(None, feed))
+            try:
+                parts.append(self.inference.run(None, feed))
+            except backends.onnxruntime_errors() as error:
+                raise InputError(
+                    f"{self.path}: onnxruntime can not run it on {len(feed[names[0]])} samples: {_one_line(error)}"
+                ) from error
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+    def rounded(self) -> Session:
+        """The same model, not optimised, with each weight moved to a float next to it: up or down by a fixed seed."""
+        model = onnx.load(self.path)
+        rng = np.random.default_rng(0)
+        for tensor in model.graph.initializer:
+            if tensor.data_type == onnx.TensorProto.FLOAT:
+                weight = numpy_helper.to_array(tensor)
+                moved = np.nextafter(weight, rng.choice((-np.inf, np.inf), weight.shape).astype(np.float32))
+                tensor.CopyFrom(numpy_helper.from_array(np.where(weight == 0.0, weight, moved), tensor.name))
+        return _open(self.path, "off", model.SerializeToString())
 
 
 def open_sessions(path: Path) -> tuple[Session, ...]:
@@ -41,21 +60,19 @@ def open_sessions(path: Path) -> tuple[Session, ...]:
     Raises:
         InputError: if onnxruntime does not load the file.
     """
-    return tuple(
-        _open(path, level, getattr(backends.onnxruntime().GraphOptimizationLevel, LEVELS[level])) for level in LEVELS
-    )
+    return tuple(_open(path, level, str(path)) for level in LEVELS)
 
 
-def _open(path: Path, level: str, optimisations: Any) -> Session:
+def _open(path: Path, level: str, content: str | bytes) -> Session:
     onnxruntime = backends.onnxruntime()
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = optimisations
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[level])
     options.log_severity_level = 4
     try:
-        inference = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        inference = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except backends.onnxruntime_errors() as error:
-        raise InputError(f"{path}: onnxruntime can not load it: {' '.join(str(error).split())[:300]}") from error
-    return Session(level, _tensors(inference.get_inputs()), _tensors(inference.get_outputs()), inference)
+        raise InputError(f"{path}: onnxruntime can not load it: {_one_line(error)}") from error
+    return Session(path, level, _tensors(inference.get_inputs()), _tensors(inference.get_outputs()), inference)
 
 
 def _tensors(nodes: Any) -> tuple[Tensor, ...]:
@@ -71,3 +88,7 @@ def _dtype(onnx_type: str) -> str:
     """`tensor(float)` → `float32`."""
     name = onnx_type.removeprefix("tensor(").removesuffix(")")
     return {"float": "float32", "double": "float64"}.get(name, name)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

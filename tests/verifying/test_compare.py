@@ -1,0 +1,99 @@
+"""The arithmetic of the verdict, on arrays drawn by hypothesis."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from edgebn.verifying.compare import changed_labels, max_abs, scale
+
+FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
+ANY = st.floats(width=32)
+FLOATS = arrays(np.float32, array_shapes(max_dims=3, max_side=4), elements=ANY)
+PAIRS = array_shapes(max_dims=3, max_side=4).flatmap(
+    lambda shape: st.tuples(arrays(np.float32, shape, elements=ANY), arrays(np.float32, shape, elements=ANY))
+)
+SCORES = st.tuples(st.integers(1, 6), st.integers(2, 5)).flatmap(
+    lambda shape: st.tuples(arrays(np.float32, shape, elements=FINITE), arrays(np.float32, shape, elements=FINITE))
+)
+drawn = settings(max_examples=200, deadline=None, derandomize=True)
+
+
+def distance(a: float, b: float) -> float:
+    """Of two numbers, by cases."""
+    if (math.isnan(a) and math.isnan(b)) or a == b:
+        return 0.0
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return math.inf
+    return abs(a - b)
+
+
+@drawn
+@given(pair=PAIRS)
+def test_max_abs_is_the_largest_distance(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    left, right = pair
+    expected = max(distance(float(a), float(b)) for a, b in zip(left.flat, right.flat, strict=True))
+    assert max_abs(left, right) == max_abs(right, left) == expected
+
+
+@drawn
+@given(array=FLOATS)
+def test_every_array_equals_itself(array: np.ndarray) -> None:
+    assert max_abs(array, array.copy()) == 0.0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_on_one_side_only_is_infinitely_far(bad: float) -> None:
+    assert max_abs(np.array([1.0, bad]), np.array([1.0, 2.0])) == math.inf
+    assert max_abs(np.array([bad]), np.array([-bad if np.isinf(bad) else np.inf])) == math.inf
+
+
+def test_max_abs_does_not_round_or_overflow_in_float32() -> None:
+    one = np.float32(1.0)
+    assert max_abs(np.array([np.nextafter(one, np.float32(2.0))]), np.array([one])) == 2.0**-23
+    largest = np.finfo(np.float32).max
+    assert max_abs(np.array([largest]), np.array([-largest])) == 2.0 * float(largest)
+
+
+def test_max_abs_of_nothing_is_zero() -> None:
+    assert max_abs(np.zeros((0, 10), np.float32), np.zeros((0, 10), np.float32)) == 0.0
+
+
+@pytest.mark.parametrize(("left", "right"), [((2, 3), (3, 2)), ((2, 3), (6,)), ((1, 3), (2, 3)), ((), (1,))])
+def test_max_abs_never_broadcasts(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="can not be compared"):
+        max_abs(np.zeros(left), np.zeros(right))
+
+
+def test_max_abs_of_integers_and_booleans() -> None:
+    assert max_abs(np.array([250], np.uint8), np.array([5], np.uint8)) == 245.0
+    assert max_abs(np.array([5], np.uint8), np.array([250], np.uint8)) == 245.0
+    assert max_abs(np.array([True]), np.array([False])) == 1.0
+
+
+@drawn
+@given(array=FLOATS)
+def test_scale_is_the_largest_finite_magnitude(array: np.ndarray) -> None:
+    assert scale(array) == max((abs(float(x)) for x in array.flat if math.isfinite(x)), default=0.0)
+
+
+def test_scale_of_nothing_finite_is_zero() -> None:
+    assert scale(np.zeros((0, 3))) == scale(np.array([np.nan, np.inf])) == 0.0
+
+
+@drawn
+@given(pair=SCORES)
+def test_changed_labels_counts_rows_whose_first_maximum_moved(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    left, right = (array.tolist() for array in pair)
+    expected = sum(a.index(max(a)) != b.index(max(b)) for a, b in zip(left, right, strict=True))
+    assert changed_labels(*pair) == changed_labels(*reversed(pair)) == expected
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (2, 3, 4)])
+def test_labels_are_of_rows_of_scores_only(shape: tuple[int, ...]) -> None:
+    assert changed_labels(np.ones(shape), np.ones(shape)) is None
