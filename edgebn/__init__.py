@@ -18,13 +18,14 @@ from edgebn.version import __version__
 
 if TYPE_CHECKING:
     from edgebn.errors import ConversionError, EdgebnError, InputError, OutputError, UsageError
-    from edgebn.pipeline import fold_export
+    from edgebn.pipeline import fold_export, inspect
     from edgebn.training.fit import train
     from edgebn.verifying.verdict import verify
 
 _HOMES = {
     "train": "edgebn.training.fit",
     "fold_export": "edgebn.pipeline",
+    "inspect": "edgebn.pipeline",
     "verify": "edgebn.verifying.verdict",
     "EdgebnError": "edgebn.errors",
     "UsageError": "edgebn.errors",
@@ -41,6 +42,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "fold_export",
+    "inspect",
     "train",
     "verify",
 ]

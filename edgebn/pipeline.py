@@ -1,75 +1,107 @@
-"""fold_export: export → fold → tidy → check → write."""
+"""fold_export: open → fold → tidy → check → write; and inspect, which only plans."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import onnx
 import onnx_ir as ir
 
 from edgebn import backends, files
 from edgebn.errors import ConversionError, UsageError
-from edgebn.exporting import OPSETS, export
-from edgebn.folding import Plan, View, apply, plan
-from edgebn.loading import Source, open_source
-from edgebn.report import ExportReport, Folded, Kept
+from edgebn.exporting import name_outputs
+from edgebn.folding import Plan, apply, plan
+from edgebn.graphs import Graph, open_graph
+from edgebn.loading.onnx_files import parts_of
+from edgebn.report import ExportReport, Folded, Inspection, Kept
 from edgebn.tidying import tidy
+from edgebn.verifying.conversion import check_conversion
 from edgebn.version import __version__
 
-DEFAULT_OPSET = 18
-_PACKAGES = ("edgebn", "keras", "numpy", "onnx", "onnx-ir", "onnxruntime", "tensorflow", "tf2onnx")
+_Kind = TypeVar("_Kind", Folded, Kept)
 
 
 def fold_export(
     model_or_path: Any,
     out_path: str | Path,
     *,
-    opset: int = DEFAULT_OPSET,
+    opset: int | None = None,
     report: str | Path | None = None,
     trust: bool = False,
 ) -> ExportReport:
     """Fold every BatchNormalization that mathematics allows into its neighbours, and write the model as ONNX.
 
     The file has the model's inputs and outputs in Keras's layout and order, with a symbolic `batch` axis. It is written
-    only after onnx's full check has passed and onnxruntime has loaded it; the same model gives the same bytes.
+    only after onnx's full check has passed, onnxruntime has loaded it, and it gives what Keras gives on a few random
+    samples; the same model gives the same bytes.
 
     Args:
-        model_or_path: a `keras.Model`, a `.keras` or `.h5` file, or a SavedModel folder.
+        model_or_path: a `keras.Model`, a `.keras` or `.h5` file, a SavedModel folder, or an `.onnx` file, whose inputs
+            and outputs stay as they are.
         out_path: where to write the ONNX file.
-        opset: version of the ONNX operator set, 13 to 18.
+        opset: version of the ONNX operator set, 13 to 18; by default 18, and an ONNX file keeps its own.
         report: where to write the returned report as JSON as well, if anywhere.
         trust: allow layers that run code which the model file brings along (Lambda).
 
     Raises:
         UsageError: if there is nothing to read at the path, no way to write to `out_path`, or no such opset.
         InputError: if the model can not be opened.
-        ConversionError: if the model has no ONNX form, or onnx or onnxruntime rejects the result.
+        ConversionError: if the model has no ONNX form, is converted wrongly, or onnx or onnxruntime rejects the result.
         OutputError: if writing fails; a file that was there before stays as it was.
     """
     out_path, report_path = Path(out_path), None if report is None else Path(report)
-    if opset not in OPSETS:
-        raise UsageError(f"opset {opset}: choose one from {OPSETS[0]} to {OPSETS[-1]}")
     for path in (out_path, report_path):
         if path is not None:
             files.check_writable(path)
+    graph = open_graph(model_or_path, opset=opset, trust=trust)
     _check_distinct(model_or_path, out_path, report_path)
-    source = open_source(model_or_path, trust=trust)
-    exported = export(source, opset)
-    planned = plan(View(exported.model.graph, exported.layer_constants))
-    folded = apply(planned, exported.model)
-    tidy(folded)
-    _describe(folded, source, planned)
+    planned, folded = _folded(graph)
+    _describe(folded, graph, planned)
     proto = ir.to_proto(folded)
     content = proto.SerializeToString(deterministic=True)
-    _check(proto, content, source.name)
-    files.write_bytes(out_path, content)
-    result = _report(source, out_path, folded, planned, len(exported.model.graph))
-    if report_path is not None:
-        files.write_bytes(report_path, result.to_json().encode())
+    _check(proto, content, graph.name)
+    if graph.source is not None:
+        check_conversion(graph.source, content, graph.model)
+    result = _report(graph, out_path, content, folded, planned)
+    reports = {} if report_path is None else {report_path: result.to_json().encode()}
+    files.write_all({out_path: content, **reports})
     return result
+
+
+def inspect(model_or_path: Any, *, opset: int | None = None, trust: bool = False) -> Inspection:
+    """Say what `fold_export` would do with every BatchNormalization and other affine, and why. Nothing is written.
+
+    Args and errors: as for `fold_export`.
+    """
+    graph = open_graph(model_or_path, opset=opset, trust=trust)
+    planned, folded = _folded(graph)
+    return Inspection(
+        source=graph.name,
+        source_sha256=graph.sha256,
+        opset=folded.opset_imports[""],
+        nodes_before=len(graph.model.graph),
+        nodes_after=len(folded.graph),
+        folded=_only(Folded, planned),
+        kept=_only(Kept, planned),
+        notes=graph.notes,
+    )
+
+
+def _folded(graph: Graph) -> tuple[Plan, ir.Model]:
+    planned = plan(graph.view)
+    folded = apply(planned, graph.model)
+    tidy(folded)
+    if graph.source is not None:
+        name_outputs(folded.graph, graph.source)  # clean-up may have joined two outputs, or left one another's shape
+    return planned, folded
+
+
+def _only(kind: type[_Kind], planned: Plan) -> tuple[_Kind, ...]:
+    return tuple(fate for fate in planned.fates if isinstance(fate, kind))
 
 
 def _check_distinct(model_or_path: Any, *outputs: Path | None) -> None:
@@ -79,25 +111,30 @@ def _check_distinct(model_or_path: Any, *outputs: Path | None) -> None:
     for index, path in enumerate(paths):
         if path in paths[:index]:
             raise UsageError(f"{path.name}: is read or written twice by this command; choose another output")
+    parts = parts_of(given[0]) if given else frozenset()
+    for path in paths[len(given) :]:
+        if not parts.isdisjoint((path, *path.parents)):
+            raise UsageError(f"{path.name}: is a part of the model; choose another output")
 
 
-def _describe(model: ir.Model, source: Source, planned: Plan) -> None:
+def _describe(model: ir.Model, graph: Graph, planned: Plan) -> None:
     """Write into the model who made it, from what, and what was folded."""
+    if graph.source is not None:  # what tf2onnx says of itself; an ONNX file keeps what its author says of it
+        model.graph.name = Path(graph.name).stem
+        model.doc_string = model.graph.doc_string = None
+        model.metadata_props.clear()
     model.producer_name, model.producer_version = "edgebn", __version__
-    model.graph.name = Path(source.name).stem
-    model.doc_string = model.graph.doc_string = None
-    model.metadata_props.clear()
-    layers = {
-        kind.__name__: [layer for fate in planned.fates if isinstance(fate, kind) for layer in fate.layers]
+    named = {
+        kind: [name for fate in planned.fates if isinstance(fate, kind) for name in fate.layers or (fate.node,)]
         for kind in (Folded, Kept)
     }
     model.metadata_props.update(
         {
             "edgebn.version": __version__,
-            "edgebn.source": source.name,
-            "edgebn.source_sha256": source.sha256,
-            "edgebn.folded": json.dumps(layers["Folded"]),
-            "edgebn.kept": json.dumps(layers["Kept"]),
+            "edgebn.source": graph.name,
+            "edgebn.source_sha256": graph.sha256,
+            "edgebn.folded": json.dumps(named[Folded]),
+            "edgebn.kept": json.dumps(named[Kept]),
         }
     )
 
@@ -115,21 +152,22 @@ def _check(proto: onnx.ModelProto, content: bytes, name: str) -> None:
         raise ConversionError(f"{name}: onnxruntime rejects the converted model; nothing written: {error}") from error
 
 
-def _report(source: Source, out_path: Path, model: ir.Model, planned: Plan, nodes_before: int) -> ExportReport:
+def _report(graph: Graph, out_path: Path, content: bytes, model: ir.Model, planned: Plan) -> ExportReport:
     return ExportReport(
-        source=source.name,
-        source_sha256=source.sha256,
+        source=graph.name,
+        source_sha256=graph.sha256,
         onnx_model=str(out_path),
-        onnx_sha256=files.sha256(out_path),
-        onnx_bytes=out_path.stat().st_size,
+        onnx_sha256=hashlib.sha256(content).hexdigest(),
+        onnx_bytes=len(content),
         opset=model.opset_imports[""],
         inputs={value.name or "": _extents(value) for value in model.graph.inputs},
         outputs={value.name or "": _extents(value) for value in model.graph.outputs},
         nodes=tuple(node.op_type for node in model.graph),
-        nodes_before=nodes_before,
-        folded=tuple(fate for fate in planned.fates if isinstance(fate, Folded)),
-        kept=tuple(fate for fate in planned.fates if isinstance(fate, Kept)),
-        versions={package: metadata.version(package) for package in _PACKAGES},
+        nodes_before=len(graph.model.graph),
+        folded=_only(Folded, planned),
+        kept=_only(Kept, planned),
+        notes=graph.notes,
+        versions={package: metadata.version(package) for package in graph.packages},
     )
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import signal
 import sys
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any, NoReturn
 
 import click
 
 from edgebn.cli.fold_export import fold_export
+from edgebn.cli.inspect import inspect
 from edgebn.cli.train import train
 from edgebn.cli.verify import verify
 from edgebn.errors import EdgebnError
@@ -15,13 +21,19 @@ from edgebn.version import __version__
 
 
 class _Group(click.Group):
-    """The one place where an EdgebnError becomes a line on stderr and an exit code."""
+    """The one place where an EdgebnError, a full disk or Ctrl-C becomes a line on stderr and an exit code."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            with _interruptible():
+                return super().invoke(context)
         except EdgebnError as error:
             _fail(str(error), error.exit_code)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            sys.stdout = None  # Python would write the rest at its exit, and fail again
+            _fail("no space left on the disk for what was to be printed; free some space", EdgebnError.exit_code)
         except KeyboardInterrupt:
             _fail("interrupted; nothing was written", 130)
 
@@ -29,14 +41,41 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="edgebn")
 def main() -> None:
-    """Fold BatchNormalization into the weights of Keras models, export to ONNX, and prove the result equal."""
+    """Fold BatchNormalization into the weights of a model, export to ONNX, and prove the result equal."""
 
 
 main.add_command(train)
 main.add_command(fold_export)
 main.add_command(verify)
+main.add_command(inspect)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the block as KeyboardInterrupt, also where C++ has made another exception of it on the way."""
+    pressed = False
+
+    def press(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        sys.unraisablehook = lambda _: None  # of half-made objects whose destructors fail now
+        signal.default_int_handler(number, frame)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # ignored, as in a script's background, or another's business
+        yield
+        return
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    except Exception as error:
+        if pressed:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
-    click.echo(f"edgebn: {message}", err=True)
+    click.echo(f"edgebn: {' '.join(message.splitlines())}", err=True)
     sys.exit(exit_code)

@@ -9,12 +9,19 @@ from typing import Any, TypeVar
 import click
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-MODEL = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path, readable=False)
+"""Any path: what is wrong with it edgebn says itself, and in one line."""
 
 data = click.option(
     "--data",
     metavar="NAME|FILE.npz",
     help="Digits: mnist-mini (bundled), mnist, fashion-mnist, or an .npz file in the layout of keras.datasets.",
+)
+
+opset = click.option(
+    "--opset",
+    type=int,
+    help="Version of the ONNX operator set, 13 to 18. [default: 18; an ONNX file keeps its own]",
 )
 
 trust = click.option(

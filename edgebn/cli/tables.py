@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgebn.report import Fate
 
 _FILE_WIDTH = 200
 
@@ -37,3 +40,15 @@ def number(value: float) -> str:
 def size(count: int) -> str:
     """A number of bytes: `204.8 kB`."""
     return f"{count / 1000:,.1f} kB"
+
+
+def fate_row(fate: Fate) -> tuple[str, str, str]:
+    """An affine's name, where it went, and by which laws; or what of it stays, and why."""
+    from edgebn.report import Folded
+
+    name = ", ".join(fate.layers) or fate.node
+    route = [f"{step.law} ({step.at})" for step in fate.route]
+    if isinstance(fate, Folded):
+        return name, "\n".join(fate.into), "\n".join(route)
+    reasons = [f"{stop.at}: {stop.reason}" for stop in fate.stops]
+    return name, "kept, its shift alone" if route else "kept", "\n".join([*route, *reasons])

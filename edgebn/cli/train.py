@@ -17,13 +17,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("architecture", type=click.Choice(["mlp", "cnn"]))
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Where to write the model. [default: ARCHITECTURE.keras]"
-)
+@click.option("-o", "--output", type=options.PATH, help="Where to write the model. [default: ARCHITECTURE.keras]")
 @options.data
-@click.option("--epochs", type=click.IntRange(min=1), default=5, show_default=True, help="Passes over the images.")
+@click.option("--epochs", type=click.IntRange(1, 10**6), default=5, show_default=True, help="Passes over the images.")
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images in a gradient step."
+    "--batch-size", type=click.IntRange(1, 10**6), default=32, show_default=True, help="Images in a gradient step."
 )
 @options.seed("the weights and of the order of the images")
 def train(architecture: str, output: Path | None, data: str | None, epochs: int, batch_size: int, seed: int) -> None:
@@ -49,12 +47,13 @@ def train(architecture: str, output: Path | None, data: str | None, epochs: int,
 
 @contextlib.contextmanager
 def _progress(epochs: int) -> Iterator[OnProgress]:
-    """A progress bar on stderr with the epoch, the loss and the accuracy."""
+    """A progress bar on stderr with the epoch, the loss and the accuracy: on a terminal, and gone if training fails."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[metrics]}"))
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("loading", total=None, metrics="")
 
         def on_progress(epoch: int, done: int, batches: int, logs: Mapping[str, float]) -> None:
@@ -68,3 +67,4 @@ def _progress(epochs: int) -> Iterator[OnProgress]:
             )
 
         yield on_progress
+        progress.live.transient = False

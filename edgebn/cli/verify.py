@@ -17,8 +17,8 @@ DIFFERS = 1
 
 
 @click.command()
-@click.argument("model", type=options.MODEL)
-@click.argument("onnx_model", metavar="ONNX_MODEL", type=options.MODEL)
+@click.argument("model", type=options.PATH)
+@click.argument("onnx_model", metavar="ONNX_MODEL", type=options.PATH)
 @options.data
 @options.seed("the random inputs")
 @click.option("--json", "as_json", is_flag=True, help="Print every number as JSON.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import http.client
 import sys
 import urllib.error
 import zlib
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebn import backends
+from edgebn import backends, files
 from edgebn.datasets.npz import read_npz
 from edgebn.errors import InputError, UsageError
 
@@ -75,7 +76,7 @@ def _arrays(name_or_path: str) -> dict[str, NDArray[Any]]:
         return read_npz(_BUNDLED_FILE, _ARRAYS)
     if name_or_path in NAMES:
         return _downloaded(name_or_path)
-    if not Path(name_or_path).is_file():
+    if not files.is_file(Path(name_or_path)):
         raise UsageError(f"{name_or_path}: neither a data set ({', '.join(NAMES)}) nor a file; check --data")
     return read_npz(Path(name_or_path), _ARRAYS)
 
@@ -87,7 +88,7 @@ def _downloaded(name: str) -> dict[str, NDArray[Any]]:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # Keras prints its download there; stdout is for results
             (x_train, y_train), (x_test, y_test) = module.load_data()
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, zlib.error, http.client.HTTPException) as error:
         raise InputError(_download_failure(name, error)) from error
     except Exception as error:
         # Keras turns a URLError into a bare Exception; what was not a URLError is a bug, and stays one.
@@ -124,7 +125,7 @@ def _checked_images(where: str, images: NDArray[Any]) -> Images:
 
 
 def _checked_labels(where: str, labels: NDArray[Any]) -> Labels:
-    if not np.issubdtype(labels.dtype, np.integer):
+    if labels.dtype.kind not in "iu":
         raise InputError(f"{where} is {labels.dtype}; labels must be integers from 0 to {_CLASSES - 1}")
     if labels.ndim == 0 or labels.shape[1:] not in {(), (1,)}:
         raise InputError(f"{where} has the shape {labels.shape}; labels must be (n,) or (n, 1)")

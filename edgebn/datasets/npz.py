@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import lzma
 import math
+import tokenize
+import warnings
 import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from edgebn import files
 from edgebn.errors import InputError
 
 MAX_BYTES = 1 << 30
@@ -19,7 +20,8 @@ MAX_BYTES = 1 << 30
 
 _ENCRYPTED = 0x1
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-_DAMAGED = (OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+_DAMAGED_HEADER = (TypeError, OverflowError, MemoryError, RecursionError, SyntaxError, tokenize.TokenError)
+"""What NumPy raises for a header that makes no sense, besides ValueError."""
 
 
 def read_npz(path: Path, names: Iterable[str]) -> dict[str, np.ndarray[Any, Any]]:
@@ -33,10 +35,10 @@ def read_npz(path: Path, names: Iterable[str]) -> dict[str, np.ndarray[Any, Any]
             raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MiB; pass a smaller data set")
         with zipfile.ZipFile(path) as archive:
             return {name: _read_entry(archive, name, path) for name in names}
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{path}: not an .npz file, or a damaged one ({error}); write it with numpy.savez") from error
     except OSError as error:
         raise InputError(f"{path}: can not be read ({error.strerror or error})") from error
+    except files.DAMAGED_ZIP as error:
+        raise InputError(f"{path}: not an .npz file, or a damaged one ({error}); write it with numpy.savez") from error
 
 
 def _read_entry(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray[Any, Any]:
@@ -50,11 +52,12 @@ def _read_entry(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray[A
     if entry.file_size > MAX_BYTES:
         raise InputError(f"{path}: array {name!r} is larger than {MAX_BYTES >> 20} MiB; pass a smaller data set")
     try:
-        with archive.open(entry) as stream:
-            _check_header(stream, entry.file_size)
-        with archive.open(entry) as stream:
-            return np.lib.format.read_array(stream, allow_pickle=False)
-    except _DAMAGED as error:
+        with warnings.catch_warnings(action="ignore"):  # a header as Python 2 wrote it is welcome
+            with archive.open(entry) as stream:
+                _check_header(stream, entry.file_size)
+            with archive.open(entry) as stream:
+                return np.lib.format.read_array(stream, allow_pickle=False)
+    except (*files.DAMAGED_ZIP, *_DAMAGED_HEADER) as error:
         raise InputError(f"{path}: array {name!r} can not be read ({error}); write the file anew") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -74,11 +75,11 @@ def train(
     history = fit(model, x_train, dataset.y_train, epochs, batch_size, on_progress)
     seconds = time.perf_counter() - started
     test_loss, test_accuracy = model.evaluate(x_test, dataset.y_test, batch_size=500, verbose=0)
-    files.write_bytes(out_path, model_bytes(model))
+    content = model_bytes(model)
     record = TrainingRecord(
         architecture=architecture,
         model=out_path.name,
-        model_sha256=files.sha256(out_path),
+        model_sha256=hashlib.sha256(content).hexdigest(),
         data=dataset.name,
         data_sha256=dataset.sha256,
         train_samples=len(x_train),
@@ -92,7 +93,7 @@ def train(
         seconds=seconds,
         versions={package: metadata.version(package) for package in _PACKAGES},
     )
-    files.write_bytes(record_path, record.to_json().encode())
+    files.write_all({out_path: content, record_path: record.to_json().encode()})
     return record
 
 
@@ -102,7 +103,7 @@ def fit(
     """Compile the model and train it; returns loss and accuracy of each epoch. images: (n, …), labels: (n,)."""
     keras = backends.keras()
     model.compile(
-        optimizer="adam",
+        optimizer=keras.optimizers.Adam(name="adam"),  # or the second model of a process would say "adam_1"
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
         steps_per_execution=STEPS_PER_EXECUTION,
@@ -116,15 +117,24 @@ def fit(
 def model_bytes(model: Any) -> bytes:
     """The model as the content of a `.keras` file in which nothing depends on the day: same model, same bytes."""
     content = io.BytesIO()
-    with tempfile.TemporaryDirectory() as folder:
-        saved = Path(folder) / "model.keras"
-        model.save(saved)
-        with zipfile.ZipFile(saved) as source, zipfile.ZipFile(content, "w") as target:
-            for entry in source.infolist():
-                data = source.read(entry)
-                data = _timeless(data) if entry.filename.endswith(".json") else data
-                target.writestr(zipfile.ZipInfo(entry.filename, _ZIP_EPOCH), data)
+    with zipfile.ZipFile(io.BytesIO(_saved(model))) as source, zipfile.ZipFile(content, "w") as target:
+        for entry in source.infolist():
+            data = source.read(entry)
+            data = _timeless(data) if entry.filename.endswith(".json") else data
+            target.writestr(zipfile.ZipInfo(entry.filename, _ZIP_EPOCH), data)
     return content.getvalue()
+
+
+def _saved(model: Any) -> bytes:
+    """The `.keras` file as Keras writes it, which it does to a path only."""
+    path = Path("model.keras")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / path
+            model.save(path)
+            return path.read_bytes()
+    except OSError as error:
+        raise files.write_failure(path, error) from error
 
 
 def _timeless(content: bytes) -> bytes:
