@@ -42,9 +42,9 @@ CARD = """# {name}
 | SHA-256 of {name}.onnx | `{onnx_sha256}` |
 | SHA-256 of {name}.keras | `{keras_sha256}` |
 
-Made by `python tools/build_models.py --data mnist.npz`: trained on MNIST's 60,000 training digits (content SHA-256
-`{data_sha256}`), {epochs} epochs, batch size {batch_size}, seed {seed}, with edgebn {edgebn}, Keras {keras} and
-TensorFlow {tensorflow}. `{name}.training.json` is the full record.
+Made by `python tools/build_models.py --data mnist.npz --seed {seed}`: trained on MNIST's 60,000 training digits
+(content SHA-256 `{data_sha256}`), {epochs} epochs, batch size {batch_size}, seed {seed},
+with edgebn {edgebn}, Keras {keras} and TensorFlow {tensorflow}. `{name}.training.json` is the full record.
 
 `test_data_set_0` holds ten test digits, one of each class, and the probabilities that the model gives in float64,
 rounded to float32 once: a runtime that computes in float32 should come within 1e-5 of them.

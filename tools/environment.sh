@@ -4,7 +4,8 @@
 
 use_environment() {
     local extras=$1 python stamp
-    if [ ! -x .venv/bin/python ]; then
+    if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+        rm -rf .venv
         python=$(find_python) || return
         echo "making the virtual environment .venv with $python" >&2
         "$python" -m venv .venv || {
