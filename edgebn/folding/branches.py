@@ -79,7 +79,7 @@ def _branch(router: Router, value: ir.Value) -> _Branch:
         edit = router.edit(producer) if producer is not None else None
         if producer is None or edit is None:
             break
-        shared = shared or len(router.uses(value)) > 1 or value.is_graph_output()
+        shared = shared or router.is_shared(value)
         if not edit.operators:
             value = router.source(producer)
             continue

@@ -7,8 +7,9 @@ and raises `BlockedError` where no law lets the affine pass. Nothing of the grap
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 import onnx_ir as ir
@@ -96,7 +97,11 @@ class Router:
 
     def uses(self, value: ir.Value) -> list[tuple[ir.Node, int]]:
         """The nodes and inputs that read the values of a tensor."""
-        return [(node, index) for node, index in self.view.uses(value) if node not in self.dead]
+        return list(self._uses(value))
+
+    def is_shared(self, value: ir.Value) -> bool:
+        """Whether a tensor is read more than once, or is an output of the graph."""
+        return value.is_graph_output() or len(list(islice(self._uses(value), 2))) > 1
 
     def source(self, node: ir.Node, trail: Trail | None = None) -> ir.Value:
         """The tensor that a node of one tensor input acts on."""
@@ -135,6 +140,9 @@ class Router:
             for node, index in self.uses(value):
                 waiting.extend(self._forward_into(node, index, rest, trail))
 
+    def _uses(self, value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
+        return (use for use in self.view.uses(value) if use[0] not in self.dead)
+
     def _sole_producer(self, value: ir.Value) -> ir.Node:
         """The node that makes the tensor, if nobody would notice but the one reader from which an affine comes."""
         node = value.producer()
@@ -142,7 +150,7 @@ class Router:
             raise BlockedError(value.name or "", "the graph's input has no weights that could take it")
         if value.is_graph_output():
             raise BlockedError(name(node), "its result is also an output of the graph")
-        if len(self.uses(value)) > 1:
+        if self.is_shared(value):
             raise BlockedError(name(node), "its result has a second reader, which would see the change")
         return node
 

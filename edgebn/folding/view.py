@@ -86,12 +86,12 @@ class View:
             return None
         return tuple(extent if isinstance(extent, int) else extent.value for extent in value.shape)
 
-    def uses(self, value: ir.Value) -> tuple[tuple[ir.Node, int], ...]:
+    def uses(self, value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
         """Every node and input by which the values of a tensor are read, those inside of bodies included.
 
         Who only asks for the shape does not count: no affine changes it.
         """
-        return tuple((usage.node, usage.idx) for usage in value.uses() if usage.node.op_type not in _SHAPE_READERS)
+        return ((usage.node, usage.idx) for usage in value.uses() if usage.node.op_type not in _SHAPE_READERS)
 
     def nodes(self) -> Iterator[ir.Node]:
         """The nodes of the graph in topological order."""

@@ -11,12 +11,23 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 Extents = tuple[int | None, ...]
 
+_POOLS = {"AveragePool", "MaxPool", "LpPool"}
+
 _KNOWS_COMPUTED_SHAPES = 14
 """The first opset in which onnx follows a shape that the graph computes into the Reshape that uses it."""
 
 
 def infer_shapes(model: ir.Model) -> None:
     """Annotate every tensor whose shape follows from the graph's inputs, and forget what was inferred before."""
+    given = {output: output.shape.copy() if output.shape else None for output in model.graph.outputs}
+    _annotate(model)
+    while any(_drop_empty_windows(node) for node in model.graph):  # the first alone: the extents behind it were wrong
+        for output, shape in given.items():
+            output.shape = shape.copy() if shape else None
+        _annotate(model)
+
+
+def _annotate(model: ir.Model) -> None:
     for value in (value for node in model.graph.all_nodes() for value in node.outputs):
         if not value.is_graph_output():
             value.shape = None
@@ -29,6 +40,30 @@ def infer_shapes(model: ir.Model) -> None:
     finally:
         model.opset_imports[""] = opset
         quiet.setLevel(level)
+
+
+def _drop_empty_windows(pool: ir.Node) -> bool:
+    """Round a pool's extents down where, rounded up, a last window would see nothing but padding.
+
+    That window is counted by onnx's shape inference, and left out by onnxruntime and PyTorch. Returns whether it was.
+    """
+    extents = _extents(pool.inputs[0]) if pool.inputs else None
+    if pool.op_type not in _POOLS or not pool.attributes.get_int("ceil_mode", 0) or extents is None:
+        return False
+    sizes = pool.attributes.get_ints("kernel_shape", ())
+    ones = (1,) * len(sizes)
+    strides, dilations = (pool.attributes.get_ints(name, ones) for name in ("strides", "dilations"))
+    pads = pool.attributes.get_ints("pads", (0, 0) * len(sizes))
+    empty = []
+    for axis, extent in enumerate(extents[2:]):
+        room = None if extent is None else extent + pads[axis]
+        rest = None if room is None else room + pads[axis + len(sizes)] - dilations[axis] * (sizes[axis] - 1) - 1
+        if room is None or rest is None or (rest % strides[axis] and -(-rest // strides[axis]) * strides[axis] < room):
+            return False  # here, rounding up matters or may matter
+        empty.append(rest % strides[axis] > 0)
+    if any(empty):
+        pool.attributes["ceil_mode"] = ir.AttrInt64("ceil_mode", 0)
+    return any(empty)
 
 
 def make_reshapes_constant(model: ir.Model) -> None:

@@ -14,13 +14,15 @@ def channels(scale: Any, shift: Any, rank: int = 4) -> Affine:
     return Affine(np.array(scale, float).reshape(shape), np.array(shift, float).reshape(shape))
 
 
-def window(pads: Any = ((1, 1), (1, 1)), extents: Any = (5, 5), strides: Any = (1, 1)) -> Window:
-    return Window(strides, (1, 1), pads, extents)
+def window(
+    pads: Any = ((1, 1), (1, 1)), extents: Any = (5, 5), strides: Any = (1, 1), dilations: Any = (1, 1)
+) -> Window:
+    return Window(strides, dilations, pads, extents)
 
 
-def conv(weight: float = 1.0, groups: int = 1, size: int = 3, **moves: Any) -> Conv:
+def conv(weight: float = 1.0, groups: int = 1, size: tuple[int, int] = (3, 3), **moves: Any) -> Conv:
     """From two channels to two."""
-    return Conv(np.full((2, 2 // groups, size, size), weight), np.zeros(2), groups, window(**moves))
+    return Conv(np.full((2, 2 // groups, *size), weight), np.zeros(2), groups, window(**moves))
 
 
 def transposed(weight: float = 1.0, outputs: Any = (5, 5), **moves: Any) -> ConvTranspose:

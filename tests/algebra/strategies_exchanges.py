@@ -83,14 +83,33 @@ def windows_inside(draw: Any, sizes: tuple[int, ...]) -> tuple[Window, tuple[int
 
 
 @st.composite
+def other_taps(
+    draw: Any, sizes: tuple[int, ...], outer: Window, inner_sizes: tuple[int, ...], inner: Window
+) -> tuple[Window, tuple[int, ...], Window]:
+    """The same with any taps on the first axis that lead to results of the same extents."""
+    count, dilation = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    before, after = outer.pads[0]
+    total = before + after - outer.dilations[0] * (sizes[0] - 1) + dilation * (count - 1)
+    first = draw(st.integers(0, max(total, 0)))
+    outer = replace(outer, pads=((before, after + max(-total, 0)), *outer.pads[1:]))
+    pads = ((first, max(total, 0) - first), *inner.pads[1:])
+    inner = replace(inner, dilations=(dilation, *inner.dilations[1:]), pads=pads)
+    return outer, (count, *inner_sizes[1:]), inner
+
+
+@st.composite
 def two_convs(draw: Any) -> Exchange:
     """Two convolutions of one tensor, mostly such that the taps of one are among those of the other."""
     numbers, sizes = draw(NUMBERS), draw(kernel_sizes())
     groups, inputs, outputs = draw(one_of_each(st.integers(1, 2), 3))
     outer, inner_sizes, inner = draw(windows_inside(sizes))
     inner_groups = groups
-    spoilt = draw(st.sampled_from(["nothing"] * 4 + ["pads", "strides", "dilations", "groups", "auto_pad"]))
-    if spoilt == "pads":
+    spoilt = draw(
+        st.sampled_from(["nothing"] * 6 + ["taps"] * 3 + ["pads", "strides", "dilations", "groups", "auto_pad"])
+    )
+    if spoilt == "taps":
+        outer, inner_sizes, inner = draw(other_taps(sizes, outer, inner_sizes, inner))
+    elif spoilt == "pads":
         outer = replace(outer, pads=(outer.pads[0][::-1], *outer.pads[1:]))
     elif spoilt in {"strides", "dilations"}:
         inner = replace(inner, **{spoilt: (3, *getattr(inner, spoilt)[1:])})

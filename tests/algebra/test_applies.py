@@ -24,7 +24,7 @@ from edgebn.algebra import (
     Sum,
     Transpose,
 )
-from edgebn.algebra.checks import LARGEST
+from edgebn.algebra.checks import LARGEST, one_value
 from tests.algebra.examples import HUGE, SCALES, SHIFTS, SPATIAL, TINY, TURNED, channels, clip, conv, taking
 
 
@@ -105,7 +105,11 @@ POSSIBLE = [
     ("a Pad before a clip", (clip(0.0), SCALES, conv(pads=((1, 1), (0, 0))))),
     ("an affine as a convolution", (SCALES, conv(groups=2))),
     ("two convolutions of one tensor as one", (conv(), conv())),
-    ("two convolutions of one tensor as one", (conv(size=1, pads=((0, 0), (0, 0))), conv())),
+    ("two convolutions of one tensor as one", (conv(size=(1, 1), pads=((0, 0), (0, 0))), conv())),
+    (  # the last of three taps, two apart
+        "two convolutions of one tensor as one",
+        (conv(dilations=(2, 2), pads=((4, 0), (4, 0))), conv(size=(1, 1), pads=((0, 0), (0, 0)))),
+    ),
 ]
 
 
@@ -160,3 +164,23 @@ def test_a_piece_of_a_concatenation_that_is_the_identity_is_left_out() -> None:
     assert ones is None
     assert shifted is not None
     assert scaled is not None
+
+
+@pytest.mark.parametrize(
+    ("values", "value"),
+    [
+        ([2.0, 2.0], 2.0),
+        ([2.0, 2.0 + 1e-13], 2.0),
+        ([-2e9, -2e9 - 1e-4], -2e9 - 1e-4),
+        ([2.0, 2.0 + 1e-11], None),
+        ([0.0, 1e-13], None),
+        ([-2.0, 2.0], None),
+        ([np.inf, np.inf], np.inf),
+        ([-np.inf, np.inf], None),
+        ([2.0, np.inf], None),
+        ([np.nan, np.nan], None),
+        ([2.0, np.nan], None),
+    ],
+)
+def test_values_are_one_value_if_they_differ_by_rounding_alone(values: list[float], value: float | None) -> None:
+    assert one_value(np.array(values)) == value

@@ -16,7 +16,7 @@ from tests.algebra.planting import mistaken
 from tests.algebra.strategies_exchanges import EXCHANGE_CASES, Exchange, padded_convs_behind_clips
 
 ACCEPTED = 0.3
-"""How often each exchange must be possible, as a part of its cases."""
+"""How often each exchange must be possible, as a part of its cases: 0.5 is the least seen."""
 
 Sides = tuple[np.ndarray, np.ndarray]
 every_exchange = pytest.mark.parametrize("name", EXCHANGES)
@@ -71,7 +71,7 @@ def exchanged(name: str, case: Exchange) -> tuple[Any, ...] | None:
 def test_exchange_holds_and_is_often_possible(name: str) -> None:
     possible = []
 
-    @settings(QUICK, max_examples=120)
+    @settings(QUICK, max_examples=250)
     @given(case=EXCHANGE_CASES[name])
     def holds(case: Exchange) -> None:
         found = exchanged(name, case)

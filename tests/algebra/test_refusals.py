@@ -264,12 +264,17 @@ NOT_EXCHANGED = [
     ),
     ("two convolutions of one tensor as one", (conv(), conv(pads=None)), OFF_THE_TAPS),
     ("two convolutions of one tensor as one", (conv(pads=None), conv()), OFF_THE_TAPS),
-    (
-        "two convolutions of one tensor as one",
-        (conv(pads=((0, 2), (1, 1))), conv(size=2, pads=((1, 0), (0, 1)))),
-        OFF_THE_TAPS,
+    *(
+        ("two convolutions of one tensor as one", pair, OFF_THE_TAPS)
+        for pair in (
+            # the extents of the results differ
+            (conv(), conv(size=(1, 1))),
+            # a tap before the first one, behind the last one, between two
+            (conv(pads=((0, 2), (1, 1))), conv(size=(2, 2), pads=((1, 0), (0, 1)))),
+            (conv(pads=((2, 0), (1, 1))), conv(size=(2, 2), pads=((0, 1), (0, 1)))),
+            (conv(size=(2, 3), dilations=(2, 1)), conv(size=(3, 1), pads=((1, 1), (0, 0)))),
+        )
     ),
-    ("two convolutions of one tensor as one", (conv(), conv(size=1)), OFF_THE_TAPS),
     ("an affine as a convolution", (SCALES, conv(strides=(1, 2))), CHANGES),
     ("an affine as a convolution", (SCALES, Conv(np.ones((1, 2, 3, 3)), np.zeros(1), 1, window())), CHANGES),
     ("an affine as a convolution", (ROWS, conv()), "it varies along another axis than the channels"),

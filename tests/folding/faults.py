@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,10 @@ from edgebn.algebra import (
     laws,
     travelling,
 )
-from edgebn.folding import branches, routes, shaping
+from edgebn.folding import View, branches, routes, shaping
+from edgebn.folding.spelling import Cost
 
-PLAN = sys.modules["edgebn.folding.plan"]  # `edgebn.folding.plan` is the function
+PLAN, APPLY = (sys.modules[f"edgebn.folding.{name}"] for name in ("plan", "apply"))  # as attributes, functions
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -188,7 +190,7 @@ def bounds_in_place(_: Any) -> Callable[[Clip, Affine], Outcome]:
 
 
 PLANNER_FAULTS = (
-    Fault("a second reader is forgotten", around(routes.Router, "uses", lambda uses: uses[:1])),
+    Fault("a second reader is forgotten", around(View, "uses", lambda uses: islice(uses, 1))),
     Fault("an output of the graph is forgotten", patched(ir.Value, "is_graph_output", lambda _: False)),
     Fault("padding is ignored", patched(Window, "padded", property(lambda _: False))),
     Fault("padding is ignored by means", patched(shaping, "Blend", lambda axes, *rest: Blend(axes, 1.0, *rest[1:]))),
@@ -208,3 +210,17 @@ PLANNER_FAULTS = (
 )
 
 FAULTS = (*law_faults(), *PLANNER_FAULTS)
+
+
+def dearest_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    worst = partial(max, key=lambda found: found[0], default=(Cost(), None))
+    monkeypatch.setattr(PLAN, "_cheapest", worst)
+    monkeypatch.setattr(PLAN._Planner, "_pays", lambda *_: True)
+
+
+FAULTS_BESIDES = (
+    Fault("the model that was given is changed", patched(ir.Model, "clone", lambda model: model)),
+    Fault("the dearest route is taken", dearest_route),
+    Fault("a shape is kept that is no longer right", patched(APPLY, "_keeps_shape", lambda _: True)),
+)
+"""What leaves the graph equal, and is still wrong."""

@@ -165,7 +165,9 @@ def pool(b: Builder, x: Tensor) -> Tensor:
     strides = [b.choose(*range(1, size + 1)) for size in sizes]  # onnxruntime's SAME has no larger ones
     options = {"kernel_shape": sizes, "strides": strides, **padding(b, sizes)}
     if b.choose("MaxPool", "AveragePool") == "MaxPool":
-        rounding = {"ceil_mode": 1} if "auto_pad" not in options and b.seldom() else {}
+        # on several axes, onnx's shape inference and onnxruntime may not agree
+        may_round = "auto_pad" not in options and (len(sizes) == 1 or "pads" not in options)
+        rounding = {"ceil_mode": 1} if may_round and b.seldom() else {}
         return b.node("MaxPool", x, **options, **rounding)
     return b.node("AveragePool", x, count_include_pad=b.choose(0, 1), **options)
 

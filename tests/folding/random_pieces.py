@@ -95,6 +95,13 @@ def leaking(b: Builder, x: Tensor) -> Tensor:
     return x
 
 
+def pooled(b: Builder, x: Tensor) -> Tensor:
+    """A convolution and its activation, normalized and pooled, in the order of the tutorials."""
+    for step in (linear, b.choose(relu, bound), b.choose(batch_norm, multiply_add), pool):
+        x = step(b, x)
+    return x
+
+
 def affine(b: Builder, x: Tensor) -> Tensor:
     return b.choose(batch_norm, multiply_add, one_constant, rescale)(b, x)
 
@@ -131,6 +138,16 @@ def stretched(b: Builder, x: Tensor) -> Tensor:
     return affine(b, pair(b, b.choose("Add", "Mul"), *parts))
 
 
+def parted(b: Builder, x: Tensor) -> Tensor:
+    """The two parts of a linear operator's result, one of them with an affine, and put together again."""
+    x = linear(b, x)
+    if b.shapes[x][1] == 1:
+        return x
+    sizes = b.constant(np.array([1, b.shapes[x][1] - 1]))
+    one, other = b.several("Split", x, sizes, axis=1)
+    return b.node("Concat", affine(b, one), b.choose(relu, affine)(b, other), axis=1)
+
+
 def join(b: Builder, x: Tensor) -> Tensor:
     """x with another tensor of the graph that broadcasts against it, or with itself."""
     others = [name for name in b.tensors if broadcasts(b.shapes[name], b.shapes[x])]
@@ -139,8 +156,8 @@ def join(b: Builder, x: Tensor) -> Tensor:
 
 
 def broadcasts(one: Shape, other: Shape) -> bool:
-    same_rank = len(one) == len(other)
-    return same_rank and all(1 in pair or pair[0] == pair[1] for pair in zip(one, other, strict=True))
+    same_samples = len(one) == len(other) and one[0] == other[0]
+    return same_samples and all(1 in pair or pair[0] == pair[1] for pair in zip(one, other, strict=True))
 
 
 def concat(b: Builder, x: Tensor) -> Tensor:
@@ -267,8 +284,10 @@ PIECES: tuple[Piece, ...] = (
     Piece(linear, 4),
     Piece(smooth, 2),
     Piece(leaking, 2),
-    Piece(stretched, 1, most=3),
-    Piece(bordered, 2, least=3, grows=True),
+    Piece(stretched, 3, most=3),
+    Piece(parted, 2),
+    Piece(pooled, 2, least=3),
+    Piece(bordered, 4, least=3, grows=True),
     Piece(pad_by_infinity, 1, least=3, grows=True),
     Piece(tile, 1, grows=True),
     Piece(join, 2),

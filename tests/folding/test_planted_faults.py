@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from edgebn.algebra import LAWS
 from edgebn.folding import routes
 from tests.folding import noise
-from tests.folding.faults import FAULTS, Fault
+from tests.folding.faults import FAULTS, FAULTS_BESIDES, Fault
 from tests.folding.graph_builder import RandomGraph
 from tests.folding.random_graphs import CHOICES, build
-from tests.folding.test_random_graphs import EXAMPLES, FLOAT64, assert_close, folded
+from tests.folding.test_random_graphs import EXAMPLES, FLOAT64, assert_close, assert_valid, folded
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,20 @@ def test_it_is_found(fault: Fault, examples: list[Example], monkeypatch: pytest.
     fault.plant(monkeypatch)
     found = next((index for index, example in enumerate(concerned) if not example.is_sound()), None)
     assert found is not None
+
+
+@pytest.mark.parametrize("fault", FAULTS_BESIDES, ids=lambda fault: fault.name)
+def test_what_is_not_an_equation_is_found(
+    fault: Fault, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault.plant(monkeypatch)
+    with pytest.raises((AssertionError, onnx.shape_inference.InferenceError)):
+        assert_all_valid(examples)
+
+
+def assert_all_valid(examples: list[Example]) -> None:
+    for example in examples:
+        assert_valid(example.graph)
 
 
 def test_without_a_fault_all_are_sound(examples: list[Example]) -> None:

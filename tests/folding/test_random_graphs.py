@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
-import pytest
 from hypothesis import HealthCheck, given, seed, settings
 
-from edgebn.algebra import LAWS, Affine, Clip, Outcome, laws
 from edgebn.folding import Plan, View, apply, plan
 from edgebn.tidying import prepare, tidy
 from tests.folding import graphs, noise
 from tests.folding.graph_builder import RandomGraph
-from tests.folding.random_graphs import CHOICES, build, random_graphs
+from tests.folding.random_graphs import random_graphs
 
+# EDGEBN_RANDOM_GRAPHS=10000 EDGEBN_RANDOM_SEED=1 python -m pytest tests/folding/test_random_graphs.py
 EXAMPLES = 300
 WANTED = int(os.environ.get("EDGEBN_RANDOM_GRAPHS", EXAMPLES))
 SEED = int(os.environ.get("EDGEBN_RANDOM_SEED", "0"))
@@ -67,7 +64,8 @@ def assert_same_in_onnxruntime(graph: RandomGraph, model: ir.Model) -> None:
             assert_close(actual, expected, FLOAT32)
 
 
-def assert_sound(graph: RandomGraph) -> None:
+def assert_valid(graph: RandomGraph) -> ir.Model:
+    """All that can be said of the folded graph, which is returned, without running it."""
     source = graph.read()
     prepare(source)
     given = serialized(source)
@@ -78,8 +76,7 @@ def assert_sound(graph: RandomGraph) -> None:
     _, again, replanned = folded(source)
     assert replanned.fates == planned.fates
     assert serialized(again) == serialized(after)
-    assert_same_in_onnxruntime(graph, graph.read())
-    assert_same_in_onnxruntime(graph, after)
+    return after
 
 
 @settings(
@@ -91,62 +88,10 @@ def assert_sound(graph: RandomGraph) -> None:
 )
 @given(graph=random_graphs())
 def test_random_graphs(graph: RandomGraph) -> None:
-    assert_sound(graph)
+    after = assert_valid(graph)
+    assert_same_in_onnxruntime(graph, graph.read())
+    assert_same_in_onnxruntime(graph, after)
     assert_equations_hold(graph)
-
-
-def shift_forgotten(outcome: Outcome) -> Outcome:
-    return replace(outcome, rest=outcome.rest and Affine(outcome.rest.scale, np.zeros(())))
-
-
-def scale_dropped(outcome: Outcome) -> Outcome:
-    return replace(outcome, rest=outcome.rest and Affine(np.abs(outcome.rest.scale), outcome.rest.shift))
-
-
-def weights_off(outcome: Outcome) -> Outcome:
-    *before, last = outcome.operators
-    return replace(outcome, operators=(*before, replace(last, bias=last.bias * 1.01 + 0.01)))
-
-
-def clip_not_moved(outcome: Outcome) -> Outcome:
-    return replace(outcome, operators=tuple(Clip.relu(each.lower.ndim) for each in outcome.operators))
-
-
-FAULTS = {
-    "into the previous Conv": weights_off,
-    "into the next Conv": weights_off,
-    "into the previous MatMul": weights_off,
-    "into the next MatMul": weights_off,
-    "back through a clip": clip_not_moved,
-    "on through a clip": shift_forgotten,
-    "on through a maximum": shift_forgotten,
-    "on through Reshape": scale_dropped,
-    "on through Transpose": shift_forgotten,
-    "on through a mean": shift_forgotten,
-}
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_in_a_law_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    law = next(law for law in LAWS if law.name == name)
-
-    def wrong(operator: Any, a: Affine) -> Any:
-        outcome = law.rule(operator, a)
-        return FAULTS[name](outcome) if isinstance(outcome, Outcome) else outcome
-
-    key = law.operator, law.direction
-    rows = (replace(each, rule=wrong) if each is law else each for each in laws._ROWS[key])
-    monkeypatch.setitem(laws._ROWS, key, tuple(rows))
-    assert any(not is_sound(example) for example in range(EXAMPLES))
-
-
-def is_sound(example: int) -> bool:
-    graph = build(np.random.default_rng(example).bytes(CHOICES))
-    try:
-        assert_same_in_onnxruntime(graph, folded(graph.read())[1])
-    except AssertionError:
-        return False
-    return True
 
 
 if WANTED != EXAMPLES:

@@ -174,3 +174,14 @@ def test_weights_that_two_nodes_share_become_two() -> None:
     }"""
     constants = {"one": KERNELS["one"], "three_times": np.array(3.0), **NORM}
     assert folded_alike(text, IMAGE, **constants) == "Conv Sigmoid Conv Sigmoid"
+
+
+@pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool"])
+def test_a_window_that_sees_only_padding_is_no_window(op_type: str) -> None:
+    """Onnx infers an extent of 3 behind the pool, onnxruntime computes 2."""
+    text = f"""(float[n,4,5] x) => (float[n,4,m] y) {{
+        g = Sigmoid(x) p = {op_type}<kernel_shape=[3], strides=[3], pads=[1,1], ceil_mode=1>(g)
+        b = BatchNormalization(p, scale, shift, mean, variance) y = Conv<pads=[1,1]>(b, kernel)
+    }}"""
+    kernel = RNG.standard_normal((4, 4, 3))
+    assert folded_alike(text, IMAGE[..., 0].copy(), kernel=kernel, **NORM) == f"Sigmoid {op_type} Conv Add"
