@@ -57,7 +57,7 @@ def open_graph(model_or_path: Any, *, opset: int | None = None, trust: bool = Fa
         InputError: if the model can not be opened.
         ConversionError: if the model has no ONNX form, or not at this opset.
     """
-    if opset is not None and opset not in OPSETS:
+    if opset is not None and (type(opset) is not int or opset not in OPSETS):
         raise UsageError(f"opset {opset}: choose one from {OPSETS[0]} to {OPSETS[-1]}")
     if isinstance(model_or_path, str | Path) and kind_of(Path(model_or_path)) == "onnx":
         return _from_onnx(Path(model_or_path), opset)

@@ -21,19 +21,30 @@ from edgebn.version import __version__
 
 
 class _Group(click.Group):
-    """The one place where an EdgebnError, a full disk or Ctrl-C becomes a line on stderr and an exit code."""
+    """The one place where an error, a wrong call, a full disk or Ctrl-C become a line on stderr and an exit code."""
 
-    def invoke(self, context: click.Context) -> Any:
+    def main(self, *arguments: Any, **options: Any) -> NoReturn:
+        try:
+            exit_code = super().main(*arguments, **{**options, "standalone_mode": False})
+            sys.stdout.flush()
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else "edgebn"
+            _fail(f"{error.format_message()} See '{command} --help'.", error.exit_code)
+        except OSError as error:
+            _fail_to_print(error)
+        sys.exit(exit_code)
+
+    def invoke(self, context: click.Context) -> None:
         try:
             with _interruptible():
-                return super().invoke(context)
+                super().invoke(context)
         except EdgebnError as error:
             _fail(str(error), error.exit_code)
         except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            sys.stdout = None  # Python would write the rest at its exit, and fail again
-            _fail("no space left on the disk for what was to be printed; free some space", EdgebnError.exit_code)
+            _fail_to_print(error)
         except KeyboardInterrupt:
             _fail("interrupted; nothing was written", 130)
 
@@ -74,6 +85,16 @@ def _interruptible() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _fail_to_print(error: OSError) -> NoReturn:
+    """Exit if the error says that stdout is full, or that nobody reads it any more; else raise it."""
+    if error.errno not in {errno.ENOSPC, errno.EPIPE}:
+        raise error
+    sys.stdout = None  # Python would write the rest at its exit, and fail again
+    if error.errno == errno.EPIPE:
+        sys.exit(128 + signal.SIGPIPE)  # as if that signal had ended it, like any other command before a `head`
+    _fail("no space left on the disk for what was to be printed; free some space", EdgebnError.exit_code)
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:

@@ -25,6 +25,7 @@ import onnx
 from edgebn import backends
 from edgebn.algebra import Affine, Array
 from edgebn.errors import ConversionError
+from edgebn.exporting.stand_ins import stand_ins
 from edgebn.folding import LayerConstant
 from edgebn.loading import Source
 
@@ -85,7 +86,7 @@ def convert(source: Source, opset: int) -> Converted:
 
     def function(*tensors: Any) -> tuple[Any, ...]:
         inputs, parts = tensors[: len(source.inputs)], tensors[len(source.inputs) :]
-        calls = _conv1d_transposes(source)
+        calls = stand_ins(source)
         for norm, scale, shift in zip(norms, parts[::2], parts[1::2], strict=True):
             calls[norm.layer] = norm.call(scale, shift)
         with _replaced_calls(calls), _inlined_functions():
@@ -134,38 +135,6 @@ def _replaced_calls(calls: Mapping[Any, Any]) -> Iterator[None]:
         for layer in calls:
             if "call" in vars(layer):
                 object.__delattr__(layer, "call")
-
-
-def _conv1d_transposes(source: Source) -> dict[Any, Any]:
-    """Stand-ins for the `call` of each Conv1DTranspose, as a convolution of images one pixel high.
-
-    tf2onnx knows the extents of that one's result; those of a Conv1DTranspose it computes at run time, in 30 nodes.
-    """
-    layers = backends.keras().layers
-    found = (layer for layer in source.layers.values() if type(layer) is layers.Conv1DTranspose)
-    return {layer: _as_image(layer) for layer in found if layer.data_format == "channels_last"}
-
-
-def _as_image(layer: Any) -> Any:
-    ops = backends.keras().ops
-
-    def call(inputs: Any) -> Any:
-        (padding,) = layer.output_padding if layer.output_padding else (None,)
-        outputs = ops.conv_transpose(
-            ops.expand_dims(inputs, 1),
-            ops.expand_dims(layer.kernel, 0),
-            strides=[1, *layer.strides],
-            padding=layer.padding,
-            output_padding=None if padding is None else (0, padding),
-            dilation_rate=(1, *layer.dilation_rate),
-            data_format=layer.data_format,
-        )
-        outputs = ops.squeeze(outputs, 1)
-        if layer.use_bias:
-            outputs = ops.add(outputs, ops.reshape(layer.bias, (1, 1, layer.filters)))
-        return outputs if layer.activation is None else layer.activation(outputs)
-
-    return call
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from edgebn.folding import LayerConstant
 from edgebn.loading import Source, Tensor
-from edgebn.tidying import unique
+from edgebn.tidying import in_order_of_use, unique
 
 _COUNTER = re.compile(r"_\d+$")
 _INPUT = re.compile(r"edgebn_input_(\d+)(:0)?")
@@ -30,12 +30,14 @@ def in_canonical_order(graph: ir.Graph) -> None:
         pending = [(output.producer(), False)]
         while pending:
             node, inputs_done = pending.pop()
-            if node is None or node in order:
+            if node is None or node in order or node.graph is not graph:
                 continue
             if inputs_done:
                 order[node] = None
                 continue
             pending.append((node, True))
+            for body in _bodies(node):
+                in_canonical_order(body)
             read = [value.producer() for value in node.inputs if value is not None]
             read += [value.producer() for value in _read_by_bodies(node, graph)]
             pending.extend((producer, False) for producer in reversed(read))
@@ -86,8 +88,11 @@ class Names:
             if constant is not None:
                 renamed[node.name] = constant
             for index, value in enumerate(node.outputs):
-                if value.name and not value.is_graph_output():
+                if value.name and value not in graph.outputs:
                     value.name = node.name if index == 0 else f"{node.name}:{index}"
+            for body in _bodies(node):
+                _name_borders(body, node.name, taken)
+        _name_extents(graph)
         return renamed
 
     def _constant(self, node: ir.Node, constants: Mapping[str, LayerConstant]) -> LayerConstant | None:
@@ -107,6 +112,35 @@ class Names:
     def _part(self, part: str) -> str | None:
         shortened = _COUNTER.sub("", part)
         return shortened if shortened in self._known else part if part in self._known else None
+
+
+def _name_borders(body: ir.Graph, owner: str, taken: set[str | None]) -> None:
+    """Name the body of the node `owner`, its inputs and its constants."""
+    body.name = f"{owner}/body"
+    for value in body.inputs:
+        value.name = unique(f"{owner}/input", taken)
+    constants = in_order_of_use(body, list(body.initializers.values()))
+    body.initializers.clear()
+    for value in constants:
+        value.name = unique(f"{owner}/constant", taken)
+        body.register_initializer(value)
+
+
+def _name_extents(graph: ir.Graph) -> None:
+    """Number the extents that tf2onnx could not tell, `unk__173`, in the order in which they appear."""
+    values = [value for node in graph.all_nodes() for value in node.outputs]
+    values += [value for body in graph.subgraphs() for value in body.inputs]
+    names: dict[str, str] = {}
+    for value in values:
+        if value.shape is not None:
+            value.shape = ir.Shape([_numbered(extent, names) for extent in value.shape])
+
+
+def _numbered(extent: int | ir.SymbolicDim, names: dict[str, str]) -> int | str | None:
+    name = None if isinstance(extent, int) else extent.value
+    if name is None or not name.startswith("unk__"):
+        return extent if isinstance(extent, int) else name
+    return names.setdefault(name, f"extent_{len(names)}")
 
 
 def _read_by_bodies(node: ir.Node, graph: ir.Graph) -> list[ir.Value]:

@@ -275,8 +275,7 @@ class _Planner:
         return operators[0] if len(operators) == 1 and isinstance(operators[0], kind) else None
 
     def _only_reader(self, value: ir.Value) -> ir.Node | None:
-        uses = self.router.uses(value)
-        return uses[0][0] if len(uses) == 1 and not value.is_graph_output() else None
+        return None if self.router.is_shared(value) else next((node for node, _ in self.router.uses(value)), None)
 
     def _next(self, node: ir.Node) -> ir.Node | None:
         """The only reader of the node's result, past those that the plan removes."""

@@ -95,13 +95,13 @@ class Router:
             return None
         return Edit(lifted.operators, lifted.data[0], lifted.operators[0])
 
-    def uses(self, value: ir.Value) -> list[tuple[ir.Node, int]]:
+    def uses(self, value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
         """The nodes and inputs that read the values of a tensor."""
-        return list(self._uses(value))
+        return (use for use in self.view.uses(value) if use[0] not in self.dead)
 
     def is_shared(self, value: ir.Value) -> bool:
         """Whether a tensor is read more than once, or is an output of the graph."""
-        return value.is_graph_output() or len(list(islice(self._uses(value), 2))) > 1
+        return value.is_graph_output() or len(list(islice(self.uses(value), 2))) > 1
 
     def source(self, node: ir.Node, trail: Trail | None = None) -> ir.Value:
         """The tensor that a node of one tensor input acts on."""
@@ -139,9 +139,6 @@ class Router:
                 raise BlockedError(value.name or "", "the tensor is an output of the graph")
             for node, index in self.uses(value):
                 waiting.extend(self._forward_into(node, index, rest, trail))
-
-    def _uses(self, value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
-        return (use for use in self.view.uses(value) if use[0] not in self.dead)
 
     def _sole_producer(self, value: ir.Value) -> ir.Node:
         """The node that makes the tensor, if nobody would notice but the one reader from which an affine comes."""

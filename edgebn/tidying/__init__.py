@@ -12,10 +12,10 @@ from edgebn.tidying.layout import (
     reshapes_to_flatten,
     transpose_into_product,
 )
-from edgebn.tidying.names import name_constants, name_nodes, unique, value_names
+from edgebn.tidying.names import in_order_of_use, name_constants, name_nodes, unique, value_names
 from edgebn.tidying.shapes import infer_shapes, make_reshapes_constant
 
-__all__ = ["name_nodes", "prepare", "tidy", "unique", "value_names"]
+__all__ = ["in_order_of_use", "name_nodes", "prepare", "tidy", "unique", "value_names"]
 
 
 def prepare(model: ir.Model) -> None:

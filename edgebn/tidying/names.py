@@ -34,7 +34,7 @@ def name_constants(model: ir.Model) -> None:
     for value in constants:
         graph.initializers.pop(value.name or "")
     taken = value_names(graph)
-    for value in _in_order_of_use(graph, constants):
+    for value in in_order_of_use(graph, constants):
         usage = next(iter(value.uses()))
         role = _ROLES.get((usage.node.op_type, usage.idx), f"constant_{usage.idx}")
         value.name = unique(f"{usage.node.name or usage.node.op_type}/{role}", taken)
@@ -48,7 +48,7 @@ def name_nodes(graph: ir.Graph) -> None:
         node.name = unique(node.name or f"{node.op_type}_{index}", taken)
 
 
-def _in_order_of_use(graph: ir.Graph, constants: list[ir.Value]) -> list[ir.Value]:
+def in_order_of_use(graph: ir.Graph, constants: list[ir.Value]) -> list[ir.Value]:
     """The constants that are read at all, in the order in which the graph's nodes first read them."""
     order: dict[ir.Value, None] = {}
     wanted = set(constants)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
 from math import prod
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
+
+from edgebn.tidying.names import unique, value_names
 
 Extents = tuple[int | None, ...]
 
@@ -18,19 +21,45 @@ _KNOWS_COMPUTED_SHAPES = 14
 
 
 def infer_shapes(model: ir.Model) -> None:
-    """Annotate every tensor whose shape follows from the graph's inputs, and forget what was inferred before."""
-    given = {output: output.shape.copy() if output.shape else None for output in model.graph.outputs}
-    _annotate(model)
+    """Annotate every tensor whose shape follows from the graph's inputs.
+
+    What the file itself says of a shape counts only where nothing can be inferred, as behind an operator that onnx does
+    not know.
+    """
+    given = {value: value.shape.copy() for value in _computed(model) if value.shape is not None}
+    _annotate(model, given)
     while any(_drop_empty_windows(node) for node in model.graph):  # the first alone: the extents behind it were wrong
-        for output, shape in given.items():
-            output.shape = shape.copy() if shape else None
-        _annotate(model)
+        _annotate(model, given)
 
 
-def _annotate(model: ir.Model) -> None:
-    for value in (value for node in model.graph.all_nodes() for value in node.outputs):
-        if not value.is_graph_output():
-            value.shape = None
+def _computed(model: ir.Model) -> Iterator[ir.Value]:
+    return (value for node in model.graph.all_nodes() for value in node.outputs)
+
+
+def _annotate(model: ir.Model, given: Mapping[ir.Value, ir.Shape]) -> None:
+    for value in _computed(model):
+        value.shape = given[value].copy() if value.is_graph_output() and value in given else None
+    _infer(model)
+    unknown = [value for value in _computed(model) if value in given and _is_vague(value.shape)]
+    for value in unknown:
+        value.shape = _merged(value.shape, given[value])
+    if unknown:
+        _infer(model)
+
+
+def _is_vague(shape: ir.Shape | None) -> bool:
+    return shape is None or any(not isinstance(extent, int) for extent in shape)
+
+
+def _merged(inferred: ir.Shape | None, given: ir.Shape) -> ir.Shape:
+    """What is known of a shape: as inferred, and else as given."""
+    if inferred is not None and len(inferred) != len(given):
+        return inferred
+    pairs = zip(inferred or given, given, strict=True)
+    return ir.Shape([stated if isinstance(stated, int) and not isinstance(own, int) else own for own, stated in pairs])
+
+
+def _infer(model: ir.Model) -> None:
     quiet, opset = logging.getLogger("onnx_ir"), model.opset_imports[""]
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -72,11 +101,12 @@ def make_reshapes_constant(model: ir.Model) -> None:
     A batch axis that stays the first is written as 0, "the same as the input's", else as −1. The chains of Shape, Slice
     and Concat that computed the target are left for dead-code removal.
     """
+    taken = value_names(model.graph)
     for node in model.graph:
         if node.op_type == "Reshape" and node.domain == "" and not node.attributes.get_int("allowzero", 0):
             target = _target(_extents(node.inputs[0]), _extents(node.outputs[0]))
             if target is not None:
-                _set_target(model.graph, node, target)
+                _set_target(model.graph, node, target, taken)
 
 
 def _extents(value: ir.Value | None) -> Extents | None:
@@ -98,10 +128,8 @@ def _known(extents: Extents) -> list[int]:
     return [extent for extent in extents if extent is not None]
 
 
-def _set_target(graph: ir.Graph, node: ir.Node, target: list[int]) -> None:
-    name = f"{node.outputs[0].name}/shape"
-    existing = graph.initializers.get(name)
-    if existing is None:
-        existing = ir.val(name, const_value=ir.tensor(np.array(target, np.int64), name=name))
-        graph.register_initializer(existing)
-    node.replace_input_with(1, existing)
+def _set_target(graph: ir.Graph, node: ir.Node, target: list[int], taken: set[str | None]) -> None:
+    name = unique(f"{node.outputs[0].name}/shape", taken)
+    shape = ir.val(name, const_value=ir.tensor(np.array(target, np.int64), name=name))
+    graph.register_initializer(shape)
+    node.replace_input_with(1, shape)

@@ -11,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping
 from importlib import metadata
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -155,10 +156,14 @@ def _check(architecture: str, out_path: Path, epochs: int, batch_size: int, seed
         raise UsageError(f"{architecture}: no such architecture; choose one of {', '.join(ARCHITECTURES)}")
     if out_path.suffix != ".keras":
         raise UsageError(f"{out_path}: the name of a Keras model must end in .keras")
-    if epochs < 1 or batch_size < 1:
-        raise UsageError(f"epochs {epochs}, batch size {batch_size}: both must be at least 1")
-    if not 0 <= seed <= _LARGEST_SEED:
-        raise UsageError(f"seed {seed}: must lie between 0 and {_LARGEST_SEED}")
+    if not (_is_integer(epochs) and _is_integer(batch_size) and epochs >= 1 and batch_size >= 1):
+        raise UsageError(f"epochs {epochs}, batch size {batch_size}: both must be whole numbers of at least 1")
+    if not (_is_integer(seed) and 0 <= seed <= _LARGEST_SEED):
+        raise UsageError(f"seed {seed}: must be a whole number between 0 and {_LARGEST_SEED}")
+
+
+def _is_integer(number: Any) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
 
 
 def _progress_callback(keras: Any, on_progress: OnProgress, batches: int) -> Any:

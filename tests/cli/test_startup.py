@@ -116,7 +116,9 @@ def test_a_wrong_call_has_exit_code_2(case: str, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     result = command_line.run(*USAGE[case])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "\nError: " in result.stderr
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("edgebn: ")
+    assert line.endswith(" --help'.")
     assert list(tmp_path.iterdir()) == []
 
 

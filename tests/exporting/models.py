@@ -144,6 +144,24 @@ def residual() -> Any:
     return functional(image, layers().Add(name="sum")([layers().BatchNormalization(name="norm")(hidden), image]))
 
 
+def recurrent() -> Any:
+    steps = named_input("steps", 5, 3)
+    hidden = layers().BatchNormalization(name="norm")(layers().GRU(4, return_sequences=True, name="gru")(steps))
+    return functional(steps, layers().Dense(2, name="scores")(hidden))
+
+
+def dense_on_images() -> Any:
+    image = named_input("image", 5, None, 3)
+    hidden = layers().BatchNormalization(name="norm")(layers().Dense(4, activation="relu", name="hidden")(image))
+    return functional(image, layers().Dense(2, use_bias=False, name="scores")(hidden))
+
+
+def channels_first_transposed() -> Any:
+    signal = named_input("signal", 3, 8)
+    upsample = layers().Conv1DTranspose(4, 3, strides=2, padding="same", data_format="channels_first", name="upsample")
+    return functional(signal, layers().BatchNormalization(axis=1, name="norm")(upsample(signal)))
+
+
 # model → operators, layers folded, layers kept
 FOLDED: Mapping[Callable[[], Any], tuple[str, list[str], list[str]]] = {
     two_inputs_two_outputs: ("Gemm Gemm Concat Gemm", ["norm_left", "norm_right"], []),
@@ -165,4 +183,11 @@ FOLDED: Mapping[Callable[[], Any], tuple[str, list[str], list[str]]] = {
     norm_alone: ("Mul Add", [], ["norm"]),
     norm_along_height: ("Transpose Conv Transpose BatchNormalization Transpose Conv Transpose", [], ["norm"]),
     residual: ("Transpose Conv Transpose", ["norm"], []),
+    recurrent: (
+        "Less And Shape Cast Slice Concat Cast Expand Transpose Loop Transpose MatMul Add",
+        ["norm"],
+        [],
+    ),
+    dense_on_images: ("MatMul Add Max MatMul", ["norm"], []),
+    channels_first_transposed: ("Unsqueeze ConvTranspose Squeeze", ["norm"], []),
 }

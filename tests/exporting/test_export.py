@@ -89,7 +89,7 @@ def test_declares_the_shapes_that_keras_knows(exported: Exported) -> None:
     ):
         batch, *rest = keras_models.extents(value)
         assert batch == ("batch" if tensor.shape[0] is None else tensor.shape[0])
-        assert rest == list(tensor.shape[1:])
+        assert [extent or None for extent in rest] == list(tensor.shape[1:])  # 0 is what a nameless extent reads as
 
 
 def by_key(exported: Exported, values: Any) -> list[Any]:
