@@ -27,8 +27,8 @@ _CHUNK = 1 << 20
 
 def check_writable(path: Path) -> None:
     """Raise UsageError unless a file can be made at `path`. Call it before long work, not after."""
-    folder = path.parent
     try:
+        folder = _target(path).parent
         if path.is_dir():
             raise UsageError(f"{path}: is a folder; name a file to write")
         if path.exists() and not path.is_file():  # renaming a file to /dev/null would take it from everybody
@@ -45,6 +45,8 @@ def check_writable(path: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` (same suffix); rename it to `path` if the block succeeds.
 
+    If `path` is a link, the file that it leads to is replaced, and it stays a link.
+
     On any exception, Ctrl-C included, the temporary file is removed and `path` stays as it was.
 
     Raises:
@@ -52,8 +54,9 @@ def replacing(path: Path) -> Iterator[Path]:
         OutputError: if writing fails, for example on a full disk.
     """
     check_writable(path)
+    target = _target(path)
     try:
-        handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=f".{path.stem}-", dir=path.parent)
+        handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=f".{path.stem}-", dir=target.parent)
     except OSError as error:
         raise write_failure(path, error) from error
     os.close(handle)
@@ -61,7 +64,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        temporary.replace(target)
     except OSError as error:
         raise write_failure(path, error) from error
     finally:
@@ -111,6 +114,14 @@ def write_failure(path: Path, error: OSError) -> OutputError:
             f"{path}: no space left on the disk; nothing was written. Free some space or choose another output"
         )
     return OutputError(f"{path}: could not be written ({error.strerror or error}); nothing was changed")
+
+
+def _target(path: Path) -> Path:
+    """The path itself, or where it leads if it is a link; OSError for a link that leads to itself."""
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except RuntimeError as error:  # Python 3.12 and before
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
 
 
 def _umask() -> int:

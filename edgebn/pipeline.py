@@ -62,6 +62,8 @@ def fold_export(
     planned, folded = _folded(graph)
     _describe(folded, graph, planned)
     proto = ir.to_proto(folded)
+    if proto.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
+        raise ConversionError(f"{graph.name}: larger than 2 GB, the most that one ONNX file can hold; nothing written")
     content = proto.SerializeToString(deterministic=True)
     _check(proto, content, graph.name)
     if graph.source is not None:

@@ -68,7 +68,8 @@ APPLICATIONS: Mapping[str, Callable[[], Any]] = {
 class Measured:
     """What became of a model. Differences and errors are by the output's scale; `seconds` are of fold_export.
 
-    `error` is that of the folded model from Keras in float64, `plain_error` that of the export without folding.
+    `error` is that of the folded model from Keras in float64, `plain_error` that of the export without folding,
+    `keras_error` that of the Keras model itself.
     """
 
     report: ExportReport
@@ -77,6 +78,7 @@ class Measured:
     difference: float
     error: float
     plain_error: float
+    keras_error: float
     seconds: float
 
 
@@ -106,14 +108,13 @@ def measured(model: Any, source: Any, folder: Path, x: np.ndarray) -> Measured:
     scale = np.abs(exact).max()
     folded = run((folder / "folded.onnx").read_bytes(), x)
     plain = run(ir.to_proto(opened[-1].model).SerializeToString(), x)
-    difference, error, plain_error = (
-        float(np.abs(one - other).max() / scale) for one, other in ((folded, keras), (folded, exact), (plain, exact))
-    )
+    difference = float(np.abs(folded - keras).max() / scale)
+    errors = (float(np.abs(each - exact).max() / scale) for each in (folded, plain, keras))
     norm_type = backends.keras().layers.BatchNormalization
     norms = sum(isinstance(layer, norm_type) for layer in model._flatten_layers())
     gone = {layer for fate in report.folded for layer in fate.layers}
     kept = {layer for fate in report.kept for layer in fate.layers}
-    return Measured(report, norms, len(gone - kept), difference, error, plain_error, seconds)
+    return Measured(report, norms, len(gone - kept), difference, *errors, seconds)
 
 
 def run(content: bytes, x: np.ndarray) -> np.ndarray:

@@ -102,6 +102,18 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     assert contents(tmp_path) == {}
 
 
+def test_where_a_link_leads_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "a").write_bytes(OLD)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "a")
+    files.write_bytes(tmp_path / "link", NEW)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "far" / "a").read_bytes() == NEW
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(UsageError, match="can not be written"):
+        files.write_bytes(tmp_path / "circle", NEW)
+
+
 def test_is_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert files.is_file(tmp_path / "file")

@@ -127,8 +127,8 @@ def test_every_opset(architecture: str, opset: int, tmp_path: Path) -> None:
     assert_as_exact_as_keras(model, path, architecture)
 
 
-@pytest.mark.parametrize("opset", [12, 19, -1])
-def test_no_other_opset(opset: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("opset", [12, 19, -1, 18.0, "18"])
+def test_no_other_opset(opset: Any, tmp_path: Path) -> None:
     with pytest.raises(edgebn.UsageError, match=f"opset {opset}: choose one from 13 to 18"):
         edgebn.fold_export("missing.keras", tmp_path / "model.onnx", opset=opset)
 
@@ -265,6 +265,10 @@ def inference_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx.checker, "check_model", refuse(onnx.shape_inference.InferenceError("no such kernel")))
 
 
+def too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx.checker, "MAXIMUM_PROTOBUF", 100)
+
+
 def disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", refuse(OSError(errno.ENOSPC, "full")))
 
@@ -277,6 +281,7 @@ FAILURES = [
     (onnxruntime_refuses, edgebn.ConversionError, "onnxruntime rejects the converted model; nothing written: no such"),
     (checker_refuses, edgebn.ConversionError, "onnx.checker rejects the converted model; nothing written: no such"),
     (inference_refuses, edgebn.ConversionError, "onnx.checker rejects the converted model; nothing written: no such"),
+    (too_large, edgebn.ConversionError, "larger than 2 GB, the most that one ONNX file can hold; nothing written"),
     (disk_is_full, edgebn.OutputError, "no space left on the disk; nothing was written"),
     (user_interrupts, KeyboardInterrupt, None),
 ]
@@ -293,6 +298,20 @@ def test_whatever_fails_the_file_stays_as_it_was(
         edgebn.fold_export(model, path, report=tmp_path / "report.json")
     assert path.read_bytes() == b"earlier"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_statistics_that_are_no_statistics_are_left_where_they_are(tmp_path: Path) -> None:
+    """A variance below −ε: no number in Keras, and none in the file; numpy's warnings would fail this test."""
+    model = keras_models.textbook("mlp")
+    (norm,) = [layer for layer in model.layers if hasattr(layer, "moving_variance")]
+    norm.moving_variance.assign([-1.0, *np.ones(norm.moving_variance.shape[0] - 1)])
+    report = edgebn.fold_export(model, tmp_path / "model.onnx")
+    (kept,) = report.kept
+    assert kept.health.smallest_variance == -1.0
+    assert {stop.reason for stop in kept.stops} == {
+        "a folded weight would not be finite in float32",
+        "a threshold of the moved clip would not be finite in float32",
+    }
 
 
 def test_the_full_check_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

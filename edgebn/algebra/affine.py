@@ -31,10 +31,13 @@ class Affine:
     def batch_norm(cls, gamma: Array, beta: Array, moving_mean: Array, moving_variance: Array, epsilon: float) -> Self:
         """s = γ/√(σ² + ε), t = β − μ·s, per channel: all four arrays of shape (channels,).
 
+        Not a number where the variance is below −ε, as in every runtime.
+
         Source: Ioffe and Szegedy, "Batch Normalization", 2015, algorithm 2, lines 10 and 11.
         """
-        scale = np.asarray(gamma, np.float64) / np.sqrt(np.asarray(moving_variance, np.float64) + epsilon)
-        return cls(scale, np.asarray(beta, np.float64) - np.asarray(moving_mean, np.float64) * scale)
+        with np.errstate(all="ignore"):
+            scale = np.asarray(gamma, np.float64) / np.sqrt(np.asarray(moving_variance, np.float64) + epsilon)
+            return cls(scale, np.asarray(beta, np.float64) - np.asarray(moving_mean, np.float64) * scale)
 
     @property
     def rank(self) -> int:

@@ -77,7 +77,8 @@ def convert(source: Source, opset: int) -> Converted:
     """
     tensorflow = backends.tensorflow()
     norms = tuple(_norms(source))
-    values = {name: part.astype(np.float32) for norm in norms for name, part in norm.parts.items()}
+    with np.errstate(over="ignore"):  # infinite in Keras too
+        values = {name: part.astype(np.float32) for norm in norms for name, part in norm.parts.items()}
     specs = [
         tensorflow.TensorSpec(tensor.shape, tensor.dtype, name=f"{_PREFIX}input_{index}")
         for index, tensor in enumerate(source.inputs)

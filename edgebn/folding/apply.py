@@ -76,7 +76,8 @@ def _inputs(graph: ir.Graph, data: ir.Value, word: Word, name: str, taken: set[s
         if array is None:
             inputs.append(None)
         else:
-            stored = np.asarray(array, None if np.asarray(array).dtype.kind == "i" else dtype)
+            with np.errstate(over="ignore"):  # infinite before folding too: the laws move nothing that is not finite
+                stored = np.asarray(array, None if np.asarray(array).dtype.kind == "i" else dtype)
             inputs.append(_initializer(graph, unique(f"{name}/{role}", taken), stored))
     while inputs[-1] is None:
         inputs.pop()

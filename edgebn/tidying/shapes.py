@@ -48,7 +48,12 @@ def _annotate(model: ir.Model, given: Mapping[ir.Value, ir.Shape]) -> None:
 
 
 def _is_vague(shape: ir.Shape | None) -> bool:
-    return shape is None or any(not isinstance(extent, int) for extent in shape)
+    return shape is None or any(_is_unknown(extent) for extent in shape)
+
+
+def _is_unknown(extent: int | ir.SymbolicDim) -> bool:
+    """Whether this is no number, and no name that the graph's inputs gave it: onnx numbers those, `unk__7`."""
+    return isinstance(extent, ir.SymbolicDim) and (extent.value is None or extent.value.startswith("unk__"))
 
 
 def _merged(inferred: ir.Shape | None, given: ir.Shape) -> ir.Shape:
@@ -56,7 +61,7 @@ def _merged(inferred: ir.Shape | None, given: ir.Shape) -> ir.Shape:
     if inferred is not None and len(inferred) != len(given):
         return inferred
     pairs = zip(inferred or given, given, strict=True)
-    return ir.Shape([stated if isinstance(stated, int) and not isinstance(own, int) else own for own, stated in pairs])
+    return ir.Shape([stated if _is_unknown(own) else own for own, stated in pairs])
 
 
 def _infer(model: ir.Model) -> None:

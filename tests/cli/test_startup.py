@@ -8,14 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 import edgebn
-from edgebn.cli import main
 from edgebn.errors import InputError, OutputError, UsageError
 from edgebn.version import __version__
 from tests import command_line
@@ -193,24 +192,38 @@ def test_ctrl_c_stays_ignored_where_it_is_ignored(monkeypatch: pytest.MonkeyPatc
     assert result.exit_code == 3
 
 
-def test_a_full_disk_under_stdout_is_not_taken_for_a_difference() -> None:
+TALK = "import click\n@main.command()\ndef talk(): click.echo('x')\nmain([{!r}])"
+
+
+def talking(argument: str, stdout: int, **environment: str) -> command_line.Result:
+    """What becomes of the program if it prints into `stdout`."""
+    code = CALL.split("try:")[0] + TALK.format(argument)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    return command_line.Result(done.returncode, "", done.stderr)
+
+
+@pytest.mark.parametrize("argument", ["talk", "--version", "--help"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_under_stdout_is_not_taken_for_a_difference(argument: str, unbuffered: str) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this machine")
-    code = f"{CALL.split('try:')[0]}import click\n@main.command()\ndef talk(): click.echo('x')\nmain(['talk'])"
-    for unbuffered in ("", "1"):
-        environment: Mapping[str, str] = os.environ | {"PYTHONUNBUFFERED": unbuffered}
-        with Path("/dev/full").open("w") as full:
-            done = subprocess.run(
-                [sys.executable, "-c", code],
-                env=environment,
-                stdout=full,
-                stderr=subprocess.PIPE,
-                text=True,
-                check=False,
-            )
-        assert done.returncode == 3
-        assert done.stderr == "edgebn: no space left on the disk for what was to be printed; free some space\n"
+    with Path("/dev/full").open("w") as full:
+        result = talking(argument, full.fileno(), PYTHONUNBUFFERED=unbuffered)
+    line = "edgebn: no space left on the disk for what was to be printed; free some space\n"
+    assert result == command_line.Result(3, "", line)
 
 
-def test_the_commands() -> None:
-    assert list(main.commands) == ["train", "fold-export", "verify", "inspect"]
+def test_nobody_reads_what_a_command_prints() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        assert talking("talk", writing, PYTHONUNBUFFERED="1") == command_line.Result(128 + signal.SIGPIPE, "", "")
+    finally:
+        os.close(writing)
