@@ -134,6 +134,9 @@ def _known(extents: Extents) -> list[int]:
 
 
 def _set_target(graph: ir.Graph, node: ir.Node, target: list[int], taken: set[str | None]) -> None:
+    present = ir.convenience.get_const_tensor(node.inputs[1])
+    if present is not None and present.numpy().tolist() == target:
+        return
     name = unique(f"{node.outputs[0].name}/shape", taken)
     shape = ir.val(name, const_value=ir.tensor(np.array(target, np.int64), name=name))
     graph.register_initializer(shape)
