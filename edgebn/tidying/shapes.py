@@ -134,7 +134,8 @@ def _known(extents: Extents) -> list[int]:
 
 
 def _set_target(graph: ir.Graph, node: ir.Node, target: list[int], taken: set[str | None]) -> None:
-    present = ir.convenience.get_const_tensor(node.inputs[1])
+    given = node.inputs[1]
+    present = ir.convenience.get_const_tensor(given) if given is not None else None
     if present is not None and present.numpy().tolist() == target:
         return
     name = unique(f"{node.outputs[0].name}/shape", taken)
