@@ -81,7 +81,10 @@ class Health:
 
 @dataclasses.dataclass(frozen=True)
 class Folded:
-    """An affine that is gone: its node, the Keras layers that it was, and the route to where it was absorbed."""
+    """An affine that is gone: its node, the layers that it was, and the route to where it was absorbed.
+
+    `layers` are called as in Keras, or after the BatchNormalization nodes of an ONNX file.
+    """
 
     node: str
     layers: tuple[str, ...]
@@ -96,7 +99,7 @@ class Folded:
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """An affine that stays: its node, the Keras layers that it is, and what stopped it each way.
+    """An affine that stays: its node, the layers that it is, and what stopped it each way.
 
     If its scale could go and only its shift stays, `route` is where the scale went.
     """

@@ -43,7 +43,7 @@ def _show(result: ExportReport) -> None:
     fates: list[Fate] = [*result.folded, *result.kept]
     if fates:
         tables.show(
-            f"{result.source}: {len(result.folded)} of {len(fates)} folded",
+            f"{result.source}: {tables.count(result.folded)} of {tables.count(fates)} folded",
             ("BatchNormalization", "where it went", "by the laws"),
             [tables.fate_row(fate) for fate in fates],
         )

@@ -38,7 +38,7 @@ def _show(result: Inspection) -> None:
         click.echo(f"{result.source}: has no BatchNormalization to fold ({result.nodes_after} nodes)")
         return
     tables.show(
-        f"{result.source}: {len(result.folded)} of {len(fates)} can be folded",
+        f"{result.source}: {tables.count(result.folded)} of {tables.count(fates)} can be folded",
         ("BatchNormalization or affine", "where it goes", "by the laws, or why not"),
         [tables.fate_row(fate) for fate in fates],
     )

@@ -42,6 +42,11 @@ def size(count: int) -> str:
     return f"{count / 1000:,.1f} kB"
 
 
+def count(fates: Sequence[Fate]) -> int:
+    """How many layers the affines are; one that is no layer counts as one."""
+    return sum(max(1, len(fate.layers)) for fate in fates)
+
+
 def fate_row(fate: Fate) -> tuple[str, str, str]:
     """An affine's name, where it went, and by which laws; or what of it stays, and why."""
     from edgebn.report import Folded

@@ -85,6 +85,6 @@ def _inputs(graph: ir.Graph, data: ir.Value, word: Word, name: str, taken: set[s
 
 
 def _initializer(graph: ir.Graph, name: str, array: np.ndarray[Any, Any]) -> ir.Value:
-    value = ir.val(name, const_value=ir.tensor(np.ascontiguousarray(array), name=name))
+    value = ir.val(name, const_value=ir.tensor(np.asarray(array, order="C"), name=name))
     graph.register_initializer(value)
     return value

@@ -40,7 +40,7 @@ def merge_branches(router: Router, node: ir.Node) -> Merged | None:
     """The two branches that `node` adds as one convolution; None if they are not two maps of one tensor."""
     lifted = router.lifted(node)
     total = lifted.operators[0] if lifted else None
-    if lifted is None or not isinstance(total, Sum) or set(total.signs) != {1.0}:
+    if lifted is None or not isinstance(total, Sum) or total.signs != (1.0, 1.0):
         return None
     values = [node.inputs[index] for index in lifted.data]
     branches = [_branch(router, value) for value in values if value is not None]

@@ -50,24 +50,24 @@ def lift(view: View, node: ir.Node) -> Lifted | None:
         selections = shaping.lift_split(view, node)
         return None if selections is None else Lifted(selections)
     lifted = _LIFTS.get(node.op_type)
-    if lifted is None or _used_outputs(node) != 1 or view.constant(node.inputs[0]) is not None:
+    if lifted is None or _used_outputs(node) != [node.outputs[0]] or view.constant(node.inputs[0]) is not None:
         return None
     operator = lifted(view, node)
     return None if operator is None else Lifted((operator,))
 
 
-def _used_outputs(node: ir.Node) -> int:
-    return sum(1 for output in node.outputs if output.name and (output.uses() or output.is_graph_output()))
+def _used_outputs(node: ir.Node) -> list[ir.Value]:
+    return [output for output in node.outputs if output.name and (output.uses() or output.is_graph_output())]
 
 
 def _lift_pair(view: View, node: ir.Node) -> Lifted | None:
     """A node of two inputs: an affine or a clip if one is constant, else a join."""
     constants = [index for index, value in enumerate(node.inputs) if view.constant(value) is not None]
-    if len(node.inputs) != 2 or len(constants) == 2:
-        return None
     if not constants:
         join = _lift_join(view, node)
-        return None if join is None else Lifted((join,), (0, 1))
+        return None if join is None else Lifted((join,), tuple(range(len(node.inputs))))
+    if len(node.inputs) != 2 or len(constants) == 2:
+        return None
     at = constants[0]
     operand = _operand(view, node, at)
     operator = None if operand is None else _PAIRS[node.op_type](operand, at == 1)
@@ -90,7 +90,7 @@ def _lift_join(view: View, node: ir.Node) -> Sum | Product | None:
     if len(known) != len(shapes) or len({len(shape) for shape in known}) != 1:
         return None
     if node.op_type in {"Add", "Sub", "Sum"}:
-        return Sum((1.0, -1.0 if node.op_type == "Sub" else 1.0), known)
+        return Sum((1.0, *[-1.0 if node.op_type == "Sub" else 1.0] * (len(known) - 1)), known)
     return Product(known) if node.op_type == "Mul" else None
 
 

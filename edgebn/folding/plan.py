@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from math import prod
 from typing import TypeVar
 
@@ -28,6 +28,7 @@ from edgebn.report import Fate, Folded, Health, Kept, Step, Stop
 _Kind = TypeVar("_Kind", bound=Operator)
 _Move = Callable[[Trail], None]
 _DEAD = 1e-8
+_MOST_CUTS = 8
 _IDENTITY = Affine(np.ones(()), np.zeros(()))
 _UNKNOWN = Health(0, 0, None, 0.0, "", 0, 0)
 _NO_GAIN = "every exact route would leave more nodes than there are now"
@@ -43,10 +44,14 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """A run of affine nodes, each the only reader of the one before, and the affine that they make together."""
+    """A run of affine nodes, each the only reader of the one before, and the affine that they make together.
+
+    `cuts` are the ways to see it as two, one after the other, between two layers.
+    """
 
     nodes: tuple[ir.Node, ...]
     affine: Affine
+    cuts: tuple[tuple[Affine, Affine], ...] = ()
 
     @property
     def name(self) -> str:
@@ -70,9 +75,10 @@ def plan(view: View) -> Plan:
     The shapes of the graph's tensors must have been inferred; what has no shape is left alone.
     """
     planner = _Planner(view)
-    planner.settle_all()
-    planner.move_clips_behind_pools()
-    planner.turn_mixed_clips_into_relus()
+    with np.errstate(all="ignore"):  # what is not finite is refused by the laws
+        planner.settle_all()
+        planner.move_clips_behind_pools()
+        planner.turn_mixed_clips_into_relus()
     return Plan(planner.fates(), dict(planner.router.edits))
 
 
@@ -99,7 +105,13 @@ class _Planner:
             elif _is_sum(self.router, node):
                 self._merge(node)
             elif node.op_type == "BatchNormalization" and node.domain == "" and node not in self._sites:
-                self._fates[Site((node,), _IDENTITY)] = Kept(name(node), (), _UNKNOWN, (_unreadable(self._view, node),))
+                self._keep_unread(node, _unreadable(self._view, node))
+        for node in self._view.nodes_of_bodies():
+            if node.op_type == "BatchNormalization" and node.domain == "":
+                self._keep_unread(node, Stop(name(node), "it stands in the body of an If, Loop or Scan"))
+
+    def _keep_unread(self, node: ir.Node, stop: Stop) -> None:
+        self._fates[Site((node,), _IDENTITY)] = Kept(name(node), (), _UNKNOWN, (stop,))
 
     def move_clips_behind_pools(self) -> None:
         """Put a clip behind the pool that reads it, where that is cheaper: max is monotone, and so is a clip."""
@@ -140,16 +152,19 @@ class _Planner:
 
     def _site(self, node: ir.Node) -> Site:
         """The run of affine nodes that begins with `node`."""
-        run, composed = [node], self._sole(node, Affine)
+        run, affines = [node], [self._sole(node, Affine)]
         while (following := self._only_reader(run[-1].outputs[0])) is not None:
             second = self._sole(following, Affine)
-            if second is None or composed is None:
+            if second is None:
                 break
             run.append(following)
-            composed = second.after(composed)
-        if composed is None:
+            affines.append(second)
+        parts = [affine for affine in affines if affine is not None]
+        if len(parts) < len(run):
             raise ValueError(f"{node.name}: is not affine")
-        return Site(tuple(run), composed)
+        borders = [at for at in range(1, len(run)) if self._layers(run[at - 1 : at]) != self._layers(run[at : at + 1])]
+        cuts = tuple((_composed(parts[:at]), _composed(parts[at:])) for at in borders[:_MOST_CUTS])
+        return Site(tuple(run), _composed(parts), cuts)
 
     def _settle(self, site: Site) -> Fate:
         """Take the cheapest route for the site, or keep it."""
@@ -157,15 +172,17 @@ class _Planner:
         gain, best = _cheapest(trails)
         if best is not None and self._pays(site, gain):
             self.router.edits.update(best.edits)
-            return Folded(site.name, self._layers(site), self._health(site), tuple(best.steps))
+            return Folded(site.name, self._layers(site.nodes), self._health(site), tuple(best.steps))
         if trails:
             stops += (Stop(site.name, _NO_GAIN),)
-        parts = [self._try(site, split) for split in (*_parts(site.affine), _Split(stays=site.affine))]
+        finite = bool(np.isfinite(site.affine.scale).all() and np.isfinite(site.affine.shift).all())
+        ways = (*_parts(site.affine), _Split(stays=site.affine)) if finite else ()
+        parts = [self._try(site, split) for split in ways]
         gain, best = _cheapest([(self._gain(part), part) for part in parts if isinstance(part, Trail)])
         if best is None or gain >= Cost():
             best = Trail()
         self.router.edits.update(best.edits)
-        return Kept(site.name, self._layers(site), self._health(site), stops, tuple(best.steps))
+        return Kept(site.name, self._layers(site.nodes), self._health(site), stops, tuple(best.steps))
 
     def _routes(self, site: Site) -> tuple[list[tuple[Cost, Trail]], tuple[Stop, ...]]:
         """The routes for all of A with what each costs, and what stops A as a whole each way.
@@ -175,7 +192,7 @@ class _Planner:
         trails: list[tuple[Cost, Trail]] = []
         stops: dict[Stop, None] = {}
         ideal = self._gain(Trail({node: self._rewritten(node, (), Trail()) for node in site.nodes}))
-        for split in _whole(site.affine):
+        for split in _whole(site):
             found = self._try(site, split)
             if isinstance(found, Stop):
                 stops.update({found: None} if split.law is None else {})
@@ -187,7 +204,7 @@ class _Planner:
 
     def _pays(self, site: Site, gain: Cost) -> bool:
         """Whether the route is worth it: a normalization may go at the price of as many nodes, others must gain."""
-        is_norm = self._layers(site) or any(node.op_type == "BatchNormalization" for node in site.nodes)
+        is_norm = self._layers(site.nodes) or any(node.op_type == "BatchNormalization" for node in site.nodes)
         return gain.nodes <= 0 if is_norm else gain < Cost()
 
     def _try(self, site: Site, split: _Split) -> Trail | Stop:
@@ -225,7 +242,7 @@ class _Planner:
         self.router.dead.update(merged.dead)
         step = Step("into a parallel Conv", name(merged.into), absorbs=True)
         for site in {self._sites[node] for node in merged.absorbed}:
-            self._fates[site] = Folded(site.name, self._layers(site), self._health(site), (step,))
+            self._fates[site] = Folded(site.name, self._layers(site.nodes), self._health(site), (step,))
 
     def _rewrite(self, node: ir.Node, operators: tuple[Operator, ...], trail: Trail) -> None:
         trail.edits[node] = self._rewritten(node, operators, trail)
@@ -287,10 +304,10 @@ class _Planner:
     def _is_bias(self, site: Site) -> bool:
         """Whether this is the bias of a layer, and not a layer of its own."""
         is_norm = any(node.op_type == "BatchNormalization" for node in site.nodes)
-        return bool((site.affine.scale == 1.0).all()) and not is_norm and not self._layers(site)
+        return bool((site.affine.scale == 1.0).all()) and not is_norm and not self._layers(site.nodes)
 
     def _health(self, site: Site) -> Health:
-        scale = site.affine.compressed().scale
+        scale = site.affine.scale
         known = (self._view.variance(node) for node in site.nodes)
         variances = [float(each) for part in known if part is not None for each in part.reshape(-1)]
         source = self.router.source(site.nodes[0])
@@ -305,8 +322,8 @@ class _Planner:
             zero_scales=int((scale == 0.0).sum()),
         )
 
-    def _layers(self, site: Site) -> tuple[str, ...]:
-        layers = (self._view.layer(node) for node in site.nodes)
+    def _layers(self, nodes: Sequence[ir.Node]) -> tuple[str, ...]:
+        layers = (self._view.layer(node) for node in nodes)
         return tuple(dict.fromkeys(layer for layer in layers if layer is not None))
 
 
@@ -326,10 +343,18 @@ def _unreadable(view: View, node: ir.Node) -> Stop:
     return Stop(name(node), "it does not compute in float32 or float64")
 
 
-def _whole(a: Affine) -> Iterator[_Split]:
+def _composed(affines: Sequence[Affine]) -> Affine:
+    """All of them, the first one first."""
+    return reduce(lambda first, second: second.after(first), affines)
+
+
+def _whole(site: Site) -> Iterator[_Split]:
     """The ways to send all of A off."""
+    a = site.affine
     yield _Split(back=a)
     yield _Split(forward=a)
+    for first, second in site.cuts:
+        yield _Split("the first back, the others on", back=first, forward=second)
     scale, shift = Affine(a.scale, np.zeros(())), Affine(np.ones(()), a.shift)
     if a.shift.any() and (a.scale != 1.0).any():
         yield _Split("scale back, shift on", back=scale, forward=shift)

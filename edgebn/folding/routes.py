@@ -32,6 +32,8 @@ from edgebn.folding.lifting import Lifted, lift
 from edgebn.folding.view import View
 from edgebn.report import Step, Stop
 
+_INPUT = "the graph's input has no weights that could take it"
+
 LONGEST = 100
 """How many operators one affine may cross. Real routes have a few dozen, those through a DenseNet included."""
 
@@ -93,6 +95,8 @@ class Router:
         lifted = self.lifted(node)
         if lifted is None or len(lifted.data) != 1 or len(lifted.operators) != 1:
             return None
+        if isinstance(lifted.operators[0], Join):
+            return None
         return Edit(lifted.operators, lifted.data[0], lifted.operators[0])
 
     def uses(self, value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
@@ -144,7 +148,8 @@ class Router:
         """The node that makes the tensor, if nobody would notice but the one reader from which an affine comes."""
         node = value.producer()
         if node is None:
-            raise BlockedError(value.name or "", "the graph's input has no weights that could take it")
+            kind = "a constant, which is left as it is" if self.view.constant(value) is not None else _INPUT
+            raise BlockedError(value.name or "", kind)
         if value.is_graph_output():
             raise BlockedError(name(node), "its result is also an output of the graph")
         if self.is_shared(value):
@@ -197,6 +202,8 @@ class Router:
                 rest = Affine(rest.scale, np.zeros(()))
                 continue
             outcome = self._cross(operator, rest, direction, node, trail)
+            if outcome.rests:
+                raise ValueError(f"{node.name}: a join among the operators of a node of one input")
             moved.extend(reversed(outcome.operators) if backward else outcome.operators)
             rest = outcome.rest
         return tuple(reversed(moved)) if backward else tuple(moved), rest
@@ -285,7 +292,9 @@ def why_opaque(view: View, node: ir.Node) -> str:
     if node.graph is not view.graph:
         return "it is read inside of the body of an If, Loop or Scan"
     if node.op_type in {"Conv", "ConvTranspose", "Gemm", "MatMul"}:
-        return f"the weights of this {node.op_type} are not constants"
+        constant = any(view.argument(node, index) is not None for index in range(2))
+        what = "has weights in a form that no law speaks of" if constant else "has no constant weights"
+        return f"this {node.op_type} {what}"
     return f"nothing passes {node.op_type}"
 
 

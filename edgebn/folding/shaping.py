@@ -86,12 +86,13 @@ def _same_pads(
     extents: Sequence[int | None],
     upper: bool,
 ) -> tuple[tuple[int, int], ...] | None:
-    """The pads by which extents shrink by the stride alone; None if the extents are not known."""
+    """The pads by which extents shrink by the stride alone; None if that takes extents that are not known."""
     pads = []
     for size, stride, dilation, extent in zip(sizes, strides, dilations, extents, strict=True):
-        if extent is None:
+        if extent is None and stride > 1:
             return None
-        total = max((-(-extent // stride) - 1) * stride + dilation * (size - 1) + 1 - extent, 0)
+        last = 0 if extent is None else (-(-extent // stride) - 1) * stride + 1 - extent
+        total = max(last + dilation * (size - 1), 0)
         smaller, larger = total // 2, total - total // 2
         pads.append((smaller, larger) if upper else (larger, smaller))
     return tuple(pads)
@@ -103,16 +104,22 @@ def _spatial(view: View, node: ir.Node) -> tuple[int, ...] | None:
 
 
 def _lift_max_pool(view: View, node: ir.Node) -> Extremum | None:
-    axes = _spatial(view, node)
-    return None if axes is None else Extremum(axes)
+    """None where a window may see nothing but padding: dilated, it can step over all that there is."""
+    axes, attributes = _spatial(view, node), node.attributes
+    sparse = any(dilation > 1 for dilation in attributes.get_ints("dilations", ()))
+    return None if axes is None or (sparse and _is_padded(node)) else Extremum(axes)
+
+
+def _is_padded(node: ir.Node) -> bool:
+    attributes = node.attributes
+    return attributes.get_string("auto_pad", "NOTSET").startswith("SAME") or any(attributes.get_ints("pads", ()))
 
 
 def _lift_average_pool(view: View, node: ir.Node) -> Blend | None:
     axes, attributes = _spatial(view, node), node.attributes
     if axes is None:
         return None
-    padded = attributes.get_string("auto_pad", "NOTSET").startswith("SAME") or any(attributes.get_ints("pads", ()))
-    uneven = attributes.get_int("count_include_pad", 0) and (padded or attributes.get_int("ceil_mode", 0))
+    uneven = attributes.get_int("count_include_pad", 0) and (_is_padded(node) or attributes.get_int("ceil_mode", 0))
     return Blend(axes, None if uneven else 1.0)
 
 

@@ -38,7 +38,9 @@ class View:
         self._layer_constants = dict(layer_constants or {})
 
     def layer(self, node: ir.Node) -> str | None:
-        """The Keras layer that the node was exported from, where the exporter said so."""
+        """The Keras layer that the node comes from, where that is known, or the BatchNormalization that it is."""
+        if node.op_type == "BatchNormalization" and node.domain == "":
+            return node.name
         known = self._layer_constants.get(node.name or "")
         return known.layer if known else None
 
@@ -96,3 +98,7 @@ class View:
     def nodes(self) -> Iterator[ir.Node]:
         """The nodes of the graph in topological order."""
         return iter(self.graph)
+
+    def nodes_of_bodies(self) -> Iterator[ir.Node]:
+        """The nodes inside of the bodies of If, Loop and Scan, however deep."""
+        return (node for node in self.graph.all_nodes() if node.graph is not self.graph)

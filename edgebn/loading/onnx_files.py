@@ -17,6 +17,7 @@ from edgebn.loading.formats import kind_of
 MAX_BYTES = 8 << 30
 """The largest model that is opened: the file and all that it refers to, 8 GiB."""
 
+_FIRST_WITH_COORDINATES = 11
 OLDEST_OPSET = 13
 """Older files are converted to it: from here on the axes of an operator may be inputs."""
 
@@ -47,7 +48,7 @@ def open_onnx(path: Path) -> ir.Model:
         if opset is None:
             raise InputError(f"{path}: uses no operators of ONNX itself; there is nothing to fold")
         if opset < OLDEST_OPSET:
-            model = version_converter.convert_version(model, OLDEST_OPSET)
+            model = _at_oldest_opset(model, opset, path)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise InputError(f"{path}: is not a valid ONNX model: {_one_line(error)}") from error
     opened = ir.from_proto(model)
@@ -101,6 +102,23 @@ def _load_external_data(path: Path, model: onnx.ModelProto) -> None:
             external_data_helper.load_external_data_for_tensor(tensor, str(folder))
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
             raise InputError(f"{path}: {location} is damaged ({_one_line(error)}); copy it again") from error
+
+
+def _at_oldest_opset(model: onnx.ModelProto, opset: int, path: Path) -> onnx.ModelProto:
+    """The model at opset 13, with the old meanings that onnx's converter loses: how a Resize finds its coordinates."""
+    if any(node.op_type == "Hardmax" for node in model.graph.node):
+        raise InputError(f"{path}: Hardmax of opset {opset} is not supported; write the model at opset 13 or later")
+    converted = version_converter.convert_version(model, OLDEST_OPSET)
+    constants = {tensor.name: tensor for tensor in converted.graph.initializer}
+    for node in converted.graph.node if opset < _FIRST_WITH_COORDINATES else ():
+        if node.op_type == "Resize":
+            factors = onnx.numpy_helper.to_array(constants[node.input[2]]) if node.input[2] in constants else ()
+            shrinks = any(factor < 1.0 for factor in factors)
+            rules = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "ceil" if shrinks else "floor"}
+            kept = [attribute for attribute in node.attribute if attribute.name not in rules]
+            del node.attribute[:]
+            node.attribute.extend([*kept, *(onnx.helper.make_attribute(*rule) for rule in rules.items())])
+    return converted
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from edgebn.tidying.identities import drop_identities
 from edgebn.tidying.layout import (
+    join_reshapes,
     join_transposes,
+    keep_reduced_axes,
     make_conv_attributes_explicit,
     products_to_gemm,
     reshapes_to_flatten,
+    reshapes_to_transposes,
     transpose_into_product,
+    transposes_to_reshapes,
 )
 from edgebn.tidying.names import in_order_of_use, name_constants, name_nodes, unique, value_names
+from edgebn.tidying.regions import turn_regions
 from edgebn.tidying.shapes import infer_shapes, make_reshapes_constant
 
 __all__ = ["in_order_of_use", "name_nodes", "prepare", "tidy", "unique", "value_names"]
@@ -21,7 +27,7 @@ __all__ = ["in_order_of_use", "name_nodes", "prepare", "tidy", "unique", "value_
 def prepare(model: ir.Model) -> None:
     """Bring `model`, in place, into the form that folding reads best: known shapes, constants as initializers, Gemm."""
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    common.IdentityEliminationPass()(model)
+    drop_identities(model.graph)
     infer_shapes(model)
     make_reshapes_constant(model)
     common.RemoveUnusedNodesPass()(model)
@@ -32,7 +38,7 @@ def prepare(model: ir.Model) -> None:
 
 def tidy(model: ir.Model) -> None:
     """Clean up `model`, in place, after folding: nothing dead, nothing twice, explicit attributes, readable names."""
-    common.IdentityEliminationPass()(model)
+    drop_identities(model.graph)
     _shorten(model)
     common.RemoveUnusedOpsetsPass()(model)
     make_conv_attributes_explicit(model)
@@ -40,7 +46,12 @@ def tidy(model: ir.Model) -> None:
 
 
 def _shorten(model: ir.Model) -> None:
+    reshapes_to_transposes(model)
+    turn_regions(model)
     join_transposes(model)
     transpose_into_product(model)
+    transposes_to_reshapes(model)
+    join_reshapes(model)
+    keep_reduced_axes(model)
     reshapes_to_flatten(model)
     common.RemoveUnusedNodesPass()(model)

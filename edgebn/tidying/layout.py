@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
 import onnx_ir as ir
+
+from edgebn.tidying.names import value_names
+from edgebn.tidying.shapes import is_unknown, write_reshape
+from edgebn.tidying.turning import REDUCTIONS, constant, leaves_rank
+
+_IMAGE_LAYOUTS = ((0, 3, 1, 2), (0, 2, 3, 1))
+_RESHAPING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
 
 def join_transposes(model: ir.Model) -> None:
     """P₂ ∘ P₁ = P with P[k] = P₁[P₂[k]]; an identity is bypassed."""
     for node in model.graph:
         before = _producer(node, "Transpose") if _is(node, "Transpose") else None
-        if before is not None and _permutation(before) and _permutation(node):
-            first, second = _permutation(before), _permutation(node)
+        if before is not None and permutation(before) and permutation(node):
+            first, second = permutation(before), permutation(node)
             node.replace_input_with(0, before.inputs[0])
             node.attributes["perm"] = ir.AttrInt64s("perm", [first[axis] for axis in second])
-        if _is(node, "Transpose") and _permutation(node) and _permutation(node) == sorted(_permutation(node)):
+        if _is(node, "Transpose") and permutation(node) and permutation(node) == tuple(sorted(permutation(node))):
             _bypass(node)
 
 
@@ -29,12 +37,16 @@ def transpose_into_product(model: ir.Model) -> None:
         if not (_is(node, "Flatten", "Reshape") and (transpose := _producer(node, "Transpose"))):
             continue
         order = _flattened_order(transpose, node)
-        products = [usage.node for usage in node.outputs[0].uses()]
-        if order is None or node.outputs[0].is_graph_output() or not all(_takes_rows(each, node) for each in products):
+        uses = node.outputs[0].uses()
+        if order is None or node.outputs[0].is_graph_output():
             continue
-        for product in products:
+        if not all(_takes_rows(usage.node, usage.idx) for usage in uses):
+            continue
+        for product in [usage.node for usage in uses]:
             _reorder_rows(model.graph, product, order)
         node.replace_input_with(0, transpose.inputs[0])
+        if _is(node, "Flatten"):
+            node.attributes["axis"] = ir.AttrInt64("axis", 1)
 
 
 def products_to_gemm(model: ir.Model) -> None:
@@ -42,6 +54,8 @@ def products_to_gemm(model: ir.Model) -> None:
     for node in model.graph:
         data = node.inputs[0] if _is(node, "MatMul") else None
         if data is None or data.shape is None or len(data.shape) != 2 or data.const_value is not None:
+            continue
+        if data.dtype not in {ir.DataType.FLOAT, ir.DataType.DOUBLE}:  # runtimes have no Gemm of integers
             continue
         kernel = _weights(node)
         if kernel is not None and kernel.ndim == 2:
@@ -89,14 +103,101 @@ def _is(node: ir.Node, *op_types: str) -> bool:
     return node.domain == "" and node.op_type in op_types
 
 
-def _producer(node: ir.Node, op_type: str) -> ir.Node | None:
+def _producer(node: ir.Node, *op_types: str) -> ir.Node | None:
     before = node.inputs[0].producer() if node.inputs and node.inputs[0] else None
-    return before if before is not None and _is(before, op_type) else None
+    return before if before is not None and _is(before, *op_types) else None
 
 
-def _permutation(transpose: ir.Node) -> list[int]:
+def _shapes(node: ir.Node) -> tuple[ir.Shape | None, ir.Shape | None]:
+    """Those of a node's first input and output."""
+    return node.inputs[0].shape if node.inputs[0] else None, node.outputs[0].shape
+
+
+def _permuted(shape: ir.Shape | None, by: Sequence[int]) -> ir.Shape | None:
+    return None if shape is None else ir.Shape([shape[axis] for axis in by])
+
+
+def permutation(transpose: ir.Node) -> tuple[int, ...]:
+    """That of a Transpose: axis i of its result is axis P[i] of its input; () if it is not known."""
     rank = len(transpose.outputs[0].shape or ())
-    return list(transpose.attributes.get_ints("perm", tuple(reversed(range(rank)))))
+    return tuple(transpose.attributes.get_ints("perm", tuple(reversed(range(rank)))))
+
+
+def keeps_order(shape: ir.Shape | None, by: Sequence[int]) -> bool:
+    """Whether permuting the axes of a tensor of this shape moves no element: all that pass each other are 1 long."""
+    kept = [axis for axis in by if shape is not None and shape[axis] != 1]
+    return shape is not None and kept == sorted(kept)
+
+
+def disappears_in_products(node: ir.Node, value: ir.Value) -> bool:
+    """Whether a Transpose of `value`, put in before `node`, could be taken into the weights behind."""
+    if not _is(node, "Flatten", "Reshape") or node.outputs[0].is_graph_output():
+        return False
+    after = node.outputs[0].shape
+    extents = [extent for extent in (value.shape or ())[1:] if isinstance(extent, int)]
+    if after is None or len(after) != 2 or len(extents) != len(value.shape or ()) - 1 or prod(extents) != after[1]:
+        return False
+    return all(_takes_rows(usage.node, usage.idx) for usage in node.outputs[0].uses())
+
+
+def reshapes_to_transposes(model: ir.Model) -> None:
+    """Write a Reshape between channels first and last, of a tensor of which that moves no element, as a Transpose."""
+    for node in model.graph:
+        before, after = _shapes(node) if _is(node, "Reshape") else (None, None)
+        for by in _IMAGE_LAYOUTS if before is not None and after is not None and before != after else ():
+            if len(before or ()) == len(by) and keeps_order(before, by) and _permuted(before, by) == after:
+                node.op_type = "Transpose"
+                node.resize_inputs(1)
+                node.attributes.clear()
+                node.attributes["perm"] = ir.AttrInt64s("perm", by)
+                break
+
+
+def transposes_to_reshapes(model: ir.Model) -> None:
+    """Write a Transpose that moves no element as a Reshape, which costs nothing."""
+    taken = value_names(model.graph)
+    for node in model.graph:
+        before, after = _shapes(node) if _is(node, "Transpose") else (None, None)
+        if before is not None and keeps_order(before, permutation(node)):
+            write_reshape(model.graph, node, before, after, taken)
+
+
+def join_reshapes(model: ir.Model) -> None:
+    """Of two nodes in a row that only reshape, the second does it alone; one that changes nothing is bypassed."""
+    taken = value_names(model.graph)
+    for node in model.graph:
+        before = _producer(node, *_RESHAPING) if _is(node, *_RESHAPING) else None
+        if before is not None and before.inputs[0] is not None:
+            source, after = before.inputs[0], node.outputs[0].shape
+            if source.shape is not None and write_reshape(model.graph, node, source.shape, after, taken):
+                node.replace_input_with(0, source)
+        given, made = _shapes(node) if _is(node, *_RESHAPING) else (None, None)
+        if given is not None and given == made and not any(is_unknown(extent) for extent in given):
+            _bypass(node)
+
+
+def keep_reduced_axes(model: ir.Model) -> None:
+    """A reduction whose axes come back, 1 long, in the Reshape behind it need not drop them."""
+    for node in model.graph:
+        reduction = _producer(node, *REDUCTIONS) if _is(node, *_RESHAPING) else None
+        if reduction is None or not leaves_rank(reduction) or len(reduction.outputs[0].uses()) > 1:
+            continue
+        before, after = reduction.inputs[0].shape if reduction.inputs[0] else None, node.outputs[0].shape
+        axes = _axes(reduction)
+        if before is None or after is None or not axes or reduction.outputs[0].is_graph_output():
+            continue
+        kept = [1 if axis in {each % len(before) for each in axes} else before[axis] for axis in range(len(before))]
+        if ir.Shape(kept) == after:
+            reduction.attributes["keepdims"] = ir.AttrInt64("keepdims", 1)
+            reduction.outputs[0].shape = after.copy()
+            _bypass(node)
+
+
+def _axes(reduction: ir.Node) -> list[int]:
+    if len(reduction.inputs) < 2:
+        return list(reduction.attributes.get_ints("axes", ()))
+    given = constant(reduction.inputs[1])
+    return [] if given is None else [int(axis) for axis in given]
 
 
 def _bypass(node: ir.Node) -> None:
@@ -107,27 +208,24 @@ def _bypass(node: ir.Node) -> None:
 
 def _flattened_order(transpose: ir.Node, flatten: ir.Node) -> np.ndarray | None:
     """Where each element of the flattened, transposed sample lies in the sample as it was before."""
-    permutation, shape = _permutation(transpose), transpose.inputs[0].shape if transpose.inputs[0] else None
+    by, shape = permutation(transpose), transpose.inputs[0].shape if transpose.inputs[0] else None
     after = flatten.outputs[0].shape
-    if shape is None or after is None or len(after) != 2 or permutation[0] != 0:
+    if shape is None or after is None or len(after) != 2 or by[0] != 0:
         return None
     extents = [extent for extent in shape[1:] if isinstance(extent, int)]
     if len(extents) != len(shape) - 1 or prod(extents) != after[1]:
         return None
     positions = np.arange(prod(extents)).reshape(extents)
-    return positions.transpose([axis - 1 for axis in permutation[1:]]).reshape(-1)
+    return positions.transpose([axis - 1 for axis in by[1:]]).reshape(-1)
 
 
 def _weights(product: ir.Node) -> np.ndarray | None:
-    value = product.inputs[1]
-    if value is None or value.is_graph_input() or value.const_value is None:
-        return None
-    return value.const_value.numpy()
+    return constant(product.inputs[1])
 
 
-def _takes_rows(product: ir.Node, flatten: ir.Node) -> bool:
-    """Whether the node multiplies the flattened tensor by constant weights, one row for each element."""
-    if not _is(product, "Gemm", "MatMul") or product.inputs[0] is not flatten.outputs[0]:
+def _takes_rows(product: ir.Node, index: int) -> bool:
+    """Whether the node multiplies its input `index` by constant weights, one row for each element."""
+    if not _is(product, "Gemm", "MatMul") or index != 0:
         return False
     weights = _weights(product)
     plain = not product.attributes.get_int("transA", 0) and not product.attributes.get_int("transB", 0)

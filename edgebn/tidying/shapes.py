@@ -16,6 +16,11 @@ Extents = tuple[int | None, ...]
 
 _POOLS = {"AveragePool", "MaxPool", "LpPool"}
 
+_NO_TENSORS = {
+    *("Optional", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceMap"),
+    "SplitToSequence",
+}
+
 _KNOWS_COMPUTED_SHAPES = 14
 """The first opset in which onnx follows a shape that the graph computes into the Reshape that uses it."""
 
@@ -48,10 +53,10 @@ def _annotate(model: ir.Model, given: Mapping[ir.Value, ir.Shape]) -> None:
 
 
 def _is_vague(shape: ir.Shape | None) -> bool:
-    return shape is None or any(_is_unknown(extent) for extent in shape)
+    return shape is None or any(is_unknown(extent) for extent in shape)
 
 
-def _is_unknown(extent: int | ir.SymbolicDim) -> bool:
+def is_unknown(extent: int | ir.SymbolicDim) -> bool:
     """Whether this is no number, and no name that the graph's inputs gave it: onnx numbers those, `unk__7`."""
     return isinstance(extent, ir.SymbolicDim) and (extent.value is None or extent.value.startswith("unk__"))
 
@@ -61,7 +66,7 @@ def _merged(inferred: ir.Shape | None, given: ir.Shape) -> ir.Shape:
     if inferred is not None and len(inferred) != len(given):
         return inferred
     pairs = zip(inferred or given, given, strict=True)
-    return ir.Shape([stated if _is_unknown(own) else own for own, stated in pairs])
+    return ir.Shape([stated if is_unknown(own) else own for own, stated in pairs])
 
 
 def _infer(model: ir.Model) -> None:
@@ -74,6 +79,12 @@ def _infer(model: ir.Model) -> None:
     finally:
         model.opset_imports[""] = opset
         quiet.setLevel(level)
+    for node in model.graph.all_nodes():
+        if node.op_type in _NO_TENSORS and node.domain == "":
+            node.outputs[0].type = node.outputs[0].shape = None  # the pass takes them for tensors
+    for node in model.graph.all_nodes():
+        if node.op_type in _NO_TENSORS and node.domain == "":
+            node.outputs[0].type = node.outputs[0].shape = None  # the pass takes them for tensors
 
 
 def _drop_empty_windows(pool: ir.Node) -> bool:
@@ -114,10 +125,27 @@ def make_reshapes_constant(model: ir.Model) -> None:
                 _set_target(model.graph, node, target, taken)
 
 
+def write_reshape(
+    graph: ir.Graph, node: ir.Node, before: ir.Shape, after: ir.Shape | None, taken: set[str | None]
+) -> bool:
+    """Make `node` a Reshape of a tensor of shape `before` to `after`; False where a constant can not say that."""
+    target = _target(_known_extents(before), _known_extents(after))
+    if target is None:
+        return False
+    node.op_type = "Reshape"
+    node.attributes.clear()
+    node.resize_inputs(2)
+    node.replace_input_with(1, None)
+    _set_target(graph, node, target, taken)
+    return True
+
+
 def _extents(value: ir.Value | None) -> Extents | None:
-    if value is None or value.shape is None:
-        return None
-    return tuple(extent if isinstance(extent, int) else None for extent in value.shape)
+    return None if value is None else _known_extents(value.shape)
+
+
+def _known_extents(shape: ir.Shape | None) -> Extents | None:
+    return None if shape is None else tuple(extent if isinstance(extent, int) else None for extent in shape)
 
 
 def _target(before: Extents | None, after: Extents | None) -> list[int] | None:

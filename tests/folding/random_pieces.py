@@ -102,6 +102,13 @@ def pooled(b: Builder, x: Tensor) -> Tensor:
     return x
 
 
+def dense_in_each_place(b: Builder, x: Tensor) -> Tensor:
+    """A Dense of the channels behind a BatchNormalization node: nothing cancels the Transpose between them."""
+    rank = len(b.shapes[x])
+    x = b.node("Transpose", batch_norm(b, smooth(b, x)), perm=[0, *range(2, rank), 1])
+    return b.node("MatMul", x, b.weight(b.shapes[x][-1], b.choose(2, 3)))
+
+
 def affine(b: Builder, x: Tensor) -> Tensor:
     return b.choose(batch_norm, multiply_add, one_constant, rescale)(b, x)
 
@@ -286,6 +293,7 @@ PIECES: tuple[Piece, ...] = (
     Piece(leaking, 2),
     Piece(stretched, 3, most=3),
     Piece(parted, 2),
+    Piece(dense_in_each_place, 2, least=3),
     Piece(pooled, 2, least=3),
     Piece(bordered, 4, least=3, grows=True),
     Piece(pad_by_infinity, 1, least=3, grows=True),

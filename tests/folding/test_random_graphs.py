@@ -29,6 +29,10 @@ FLOAT64 = 27 * 2.0**-53
 def folded(model: ir.Model) -> tuple[ir.Model, ir.Model, Plan]:
     """`model`, which becomes prepared, as it is without and with folding, both tidied, and the plan."""
     prepare(model)
+    return folded_as_prepared(model)
+
+
+def folded_as_prepared(model: ir.Model) -> tuple[ir.Model, ir.Model, Plan]:
     planned = plan(View(model.graph))
     plain, result = model.clone(), apply(planned, model)
     tidy(plain)
@@ -69,11 +73,11 @@ def assert_valid(graph: RandomGraph) -> ir.Model:
     source = graph.read()
     prepare(source)
     given = serialized(source)
-    plain, after, planned = folded(source)
+    plain, after, planned = folded_as_prepared(source)
     assert serialized(source) == given
     assert len(after.graph) <= len(plain.graph)
     onnx.checker.check_model(ir.to_proto(after), full_check=True)
-    _, again, replanned = folded(source)
+    _, again, replanned = folded_as_prepared(source)
     assert replanned.fates == planned.fates
     assert serialized(again) == serialized(after)
     return after

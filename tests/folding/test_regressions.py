@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from edgebn.folding import View, plan, routes
+from edgebn.folding import View, apply, plan, routes
 from edgebn.report import Folded, Kept
 from edgebn.tidying import prepare, tidy
 from tests.folding import graphs, noise
@@ -185,3 +185,111 @@ def test_a_window_that_sees_only_padding_is_no_window(op_type: str) -> None:
     }}"""
     kernel = RNG.standard_normal((4, 4, 3))
     assert folded_alike(text, IMAGE[..., 0].copy(), kernel=kernel, **NORM) == f"Sigmoid {op_type} Conv Add"
+
+
+def test_a_concat_of_one_tensor_is_no_join() -> None:
+    """As DenseNets of PyTorch have it in front of each block."""
+    text = """(float[n,4,5,5] x) => (float[n,4,5,5] y) {
+        c = Conv(x, one) k = Concat<axis=1>(c) b = BatchNormalization(k, scale, shift, mean, variance) y = Sigmoid(b)
+    }"""
+    assert folded_alike(text, IMAGE, **NORM, **KERNELS) == "Conv Sigmoid"
+
+
+@pytest.mark.parametrize("op_type", ["Sum", "Max", "Min", "Mean", "Concat<axis=1>"])
+def test_nor_does_any_other_join_of_one_tensor_swallow_anything(op_type: str) -> None:
+    """Without the clean-up that makes the tensor itself of it."""
+    text = f"""(float[n,4,5,5] x) => (float[n,4,5,5] y) {{
+        c = Conv(x, one) k = {op_type}(c) b = BatchNormalization(k, scale, shift, mean, variance) y = Sigmoid(b)
+    }}"""
+    source = graphs.model(text, **NORM, **KERNELS)
+    source.graph[1].outputs[0].shape = source.graph[0].outputs[0].shape = ir.Shape(["n", 4, 5, 5])
+    for node in source.graph:
+        node.outputs[0].dtype = ir.DataType.FLOAT
+    after = apply(plan(View(source.graph)), source)
+    graphs.assert_same(graphs.model(text, **NORM, **KERNELS), after, IMAGE)
+
+
+def test_a_sum_of_three() -> None:
+    text = """(float[n,4,5,5] x) => (float[n,4,5,5] y) {
+        a = Conv(x, one) b = Conv(a, one) c = Conv(b, one) s = Sum(a, b, c)
+        d = BatchNormalization(s, scale, shift, mean, variance) y = Conv(d, one)
+    }"""
+    assert folded_alike(text, IMAGE, **NORM, **KERNELS) == "Conv Conv Conv Sum Conv"
+
+
+def test_where_the_largest_value_lies_is_not_what_it_is() -> None:
+    """A scale of zero may come before a MaxPool whose values are read, but not before one whose indices are."""
+    norm = NORM | {"scale": np.array([0.5, 0.0, 2.0, 0.25])}
+    text = """(float[n,4,5,5] x) => (int64[n,4,2,2] y) {
+        c = Conv(x, one) b = BatchNormalization(c, scale, shift, mean, variance)
+        p, y = MaxPool<kernel_shape=[2,2],strides=[2,2]>(b)
+    }"""
+    assert folded_alike(text, IMAGE, **norm, **KERNELS) == "Conv MaxPool"
+    relu = "(float[n,4,5,5] x) => (int64[n,4,4,4] y) { r = Relu(x) p, y = MaxPool<kernel_shape=[2,2]>(r) }"
+    assert folded_alike(relu, IMAGE) == "Relu MaxPool"
+
+
+def test_a_dilated_window_that_sees_only_padding() -> None:
+    text = """(float[n,4,2,2] x) => (float[n,4,1,1] y) {
+        g = Sigmoid(x) b = BatchNormalization(g, scale, shift, mean, variance)
+        p = MaxPool<kernel_shape=[2,2],dilations=[3,3],pads=[1,1,1,1]>(b) y = Conv(p, one)
+    }"""
+    after, planned = graphs.folded(graphs.model(text, **NORM, **KERNELS))
+    assert graphs.operators(after) == "Sigmoid BatchNormalization MaxPool Conv"
+    assert all(isinstance(fate, Kept) for fate in planned.fates)
+
+
+def test_convolutions_that_keep_extents_which_nobody_knows() -> None:
+    """With a stride of 1, the padding is the same whatever the extent."""
+    text = """(float[n,4,h,w] x) => (float[n,4,h,w] y) {
+        g = Sigmoid(x) b = BatchNormalization(g, scale, shift, mean, variance) r = Relu(b)
+        y = Conv<auto_pad="SAME_UPPER">(r, three)
+    }"""
+    assert folded_alike(text, IMAGE, **NORM, **KERNELS) == "Sigmoid Max Conv Add"
+
+
+def test_two_layers_in_a_row_may_go_different_ways() -> None:
+    """Together they vary along two axes, which neither neighbour can take."""
+    text = """(float[n,4,5] x) => (float[n,5,2] y) {
+        c = Conv(x, kernel) r = Relu(c) b = BatchNormalization(r, scale, shift, mean, variance)
+        t = Transpose<perm=[0,2,1]>(b) d = BatchNormalization(t, s, o, m, v) y = MatMul(d, dense)
+    }"""
+    five = {"s": RNG.standard_normal(5), "o": np.zeros(5), "m": RNG.standard_normal(5), "v": np.ones(5)}
+    kernel, dense = RNG.standard_normal((4, 4, 1)), RNG.standard_normal((4, 2))
+    x = IMAGE[..., 0].copy()
+    operators = folded_alike(text, x, kernel=kernel, dense=dense, **NORM, **five)
+    assert operators.count("BatchNormalization") <= 1
+
+
+def test_a_scalar_stays_a_scalar() -> None:
+    text = """(float[n,4,5,5] x) => (float[n,4,5,5] y) {
+        c = Conv(x, one) k = Clip(c, low, high) m = Mul(k, two) y = Sigmoid(m)
+    }"""
+    bounds = {"low": np.array(-0.2), "high": np.array(0.3), "two": np.array(2.0)}
+    after, _ = graphs.folded(graphs.model(text, **bounds, **KERNELS))
+    (clip,) = [node for node in after.graph if node.op_type == "Clip"]
+    assert [value.shape for value in clip.inputs[1:] if value is not None] == [ir.Shape([])] * 2
+
+
+def test_a_run_that_is_not_finite_is_left_as_it_is() -> None:
+    norm = NORM | {"variance": np.array([0.0, 1.0, 1.0, 1.0])}
+    text = """(float[n,4,5,5] x) => (float[n,4,5,5] y) {
+        c = Conv(x, one) b = BatchNormalization<epsilon=0.0>(c, scale, shift, mean, variance) y = Relu(b)
+    }"""
+    before = graphs.model(text, **norm, **KERNELS)
+    after, _ = graphs.folded(before)
+    x = np.abs(IMAGE)
+    assert np.array_equal(graphs.run(graphs.model(text, **norm, **KERNELS), x), graphs.run(after, x), equal_nan=True)
+
+
+def test_what_stands_in_a_body_is_told() -> None:
+    text = """(float[n,4,5,5] x, bool c) => (float[n,4,5,5] y) {
+        y = If<then_branch = then () => (float[n,4,5,5] u) {
+            u = BatchNormalization(x, scale, shift, mean, variance) }, else_branch = other () => (float[n,4,5,5] v) {
+            v = Identity(x) }>(c)
+    }"""
+    after, planned = graphs.folded(graphs.model(text, **NORM))
+    (kept,) = planned.fates
+    assert isinstance(kept, Kept)
+    assert [stop.reason for stop in kept.stops] == ["it stands in the body of an If, Loop or Scan"]
+    onnx.checker.check_model(ir.to_proto(after), full_check=True)

@@ -182,3 +182,34 @@ def test_what_is_damaged_is_refused(make: Callable[[Path], None], reason: str, t
     with pytest.raises(edgebn.InputError, match=reason):
         edgebn.fold_export(tmp_path / "model.onnx", tmp_path / "folded.onnx")
     assert not (tmp_path / "folded.onnx").exists()
+
+
+RESIZED = {
+    "enlarged": ("linear", [1.0, 1.0, 2.0, 2.0]),
+    "by parts": ("linear", [1.0, 1.0, 1.5, 3.0]),
+    "nearest": ("nearest", [1.0, 1.0, 1.5, 3.0]),
+    "nearest, smaller": ("nearest", [1.0, 1.0, 0.6, 0.5]),
+}
+
+
+@pytest.mark.parametrize("case", RESIZED)
+@pytest.mark.parametrize(("op_type", "opset"), [("Upsample", 9), ("Resize", 10)])
+def test_an_old_resize_keeps_its_coordinates(op_type: str, opset: int, case: str, tmp_path: Path) -> None:
+    mode, factors = RESIZED[case]
+    if op_type == "Upsample" and min(factors) < 1.0:
+        pytest.skip("an Upsample only enlarges")
+    text = f"""<ir_version: 8, opset_import: ["": {opset}]> g (float[2,3,8,8] x) => (float[2,3,h,w] y) {{
+        y = {op_type}<mode="{mode}">(x, factors)
+    }}"""
+    proto = parser.parse_model(text)
+    proto.graph.initializer.append(numpy_helper.from_array(np.array(factors, np.float32), "factors"))
+    onnx.save(proto, tmp_path / "old.onnx")
+    edgebn.fold_export(tmp_path / "old.onnx", tmp_path / "new.onnx")
+    np.testing.assert_allclose(run(tmp_path / "new.onnx"), run(tmp_path / "old.onnx"), atol=1e-6)
+
+
+def test_what_the_converter_gets_wrong_is_refused(tmp_path: Path) -> None:
+    text = '<ir_version: 8, opset_import: ["": 11]> g (float[2,3,8,8] x) => (float[2,3,8,8] y) { y = Hardmax(x) }'
+    onnx.save(parser.parse_model(text), tmp_path / "old.onnx")
+    with pytest.raises(edgebn.InputError, match="Hardmax of opset 11"):
+        open_onnx(tmp_path / "old.onnx")
