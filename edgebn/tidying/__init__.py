@@ -18,10 +18,15 @@ from edgebn.tidying.layout import (
     transposes_to_reshapes,
 )
 from edgebn.tidying.names import in_order_of_use, name_constants, name_nodes, unique, value_names
+from edgebn.tidying.padding import merge_pads
 from edgebn.tidying.regions import turn_regions
-from edgebn.tidying.shapes import infer_shapes, make_reshapes_constant
+from edgebn.tidying.shapes import infer_shapes, make_shapes_constant
 
 __all__ = ["in_order_of_use", "name_nodes", "prepare", "tidy", "unique", "value_names"]
+
+
+_LONGEST_CHAIN = 8
+"""How many shapes may each be computed from the one before, until nothing new comes to be known."""
 
 
 def prepare(model: ir.Model) -> None:
@@ -29,9 +34,11 @@ def prepare(model: ir.Model) -> None:
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     drop_identities(model.graph)
     infer_shapes(model)
-    make_reshapes_constant(model)
-    common.RemoveUnusedNodesPass()(model)
-    infer_shapes(model)
+    for _ in range(_LONGEST_CHAIN):
+        if not make_shapes_constant(model):
+            break
+        common.RemoveUnusedNodesPass()(model)
+        infer_shapes(model)
     products_to_gemm(model)
     _shorten(model)
 
@@ -39,6 +46,7 @@ def prepare(model: ir.Model) -> None:
 def tidy(model: ir.Model) -> None:
     """Clean up `model`, in place, after folding: nothing dead, nothing twice, explicit attributes, readable names."""
     drop_identities(model.graph)
+    merge_pads(model.graph)
     _shorten(model)
     common.RemoveUnusedOpsetsPass()(model)
     make_conv_attributes_explicit(model)

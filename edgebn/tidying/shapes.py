@@ -10,7 +10,9 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from edgebn.tidying.evaluation import evaluate
 from edgebn.tidying.names import unique, value_names
+from edgebn.tidying.turning import constant
 
 Extents = tuple[int | None, ...]
 
@@ -111,18 +113,29 @@ def _drop_empty_windows(pool: ir.Node) -> bool:
     return any(empty)
 
 
-def make_reshapes_constant(model: ir.Model) -> None:
-    """Give a Reshape a constant target where at most one extent of its result is unknown.
+def make_shapes_constant(model: ir.Model) -> bool:
+    """Write what is computed from known extents as constants. Returns whether anything changed.
 
-    A batch axis that stays the first is written as 0, "the same as the input's", else as −1. The chains of Shape, Slice
-    and Concat that computed the target are left for dead-code removal.
+    A Reshape gets a constant target where at most one extent of its result is unknown: a batch axis that stays the
+    first is written as 0, "the same as the input's", another as −1. The chains of Shape, Slice and Concat that computed
+    it are left for dead-code removal.
     """
-    taken = value_names(model.graph)
-    for node in model.graph:
+    graph, changed = model.graph, False
+    taken, known = value_names(graph), evaluate(graph)
+    for value, extents in known.items():
+        if not np.isnan(extents).any() and not value.is_graph_output() and value.uses():
+            array = extents.astype(np.int32 if value.dtype == ir.DataType.INT32 else np.int64)
+            value.replace_all_uses_with(_initializer(graph, array, unique(f"{value.name}/known", taken)))
+            changed = True
+    for node in graph:
         if node.op_type == "Reshape" and node.domain == "" and not node.attributes.get_int("allowzero", 0):
             target = _target(_extents(node.inputs[0]), _extents(node.outputs[0]))
-            if target is not None:
-                _set_target(model.graph, node, target, taken)
+            computed = known.get(node.inputs[1]) if node.inputs[1] is not None else None
+            if target is None and computed is not None and np.isnan(computed).sum() == 1 and (computed > 0).any():
+                target = [-1 if np.isnan(extent) else int(extent) for extent in computed]
+            if target is not None and min(target) >= -1 and target.count(-1) <= 1:
+                changed |= _set_target(graph, node, target, taken)
+    return changed
 
 
 def write_reshape(
@@ -161,12 +174,16 @@ def _known(extents: Extents) -> list[int]:
     return [extent for extent in extents if extent is not None]
 
 
-def _set_target(graph: ir.Graph, node: ir.Node, target: list[int], taken: set[str | None]) -> None:
-    given = node.inputs[1]
-    present = ir.convenience.get_const_tensor(given) if given is not None else None
-    if present is not None and present.numpy().tolist() == target:
-        return
+def _set_target(graph: ir.Graph, node: ir.Node, target: list[int], taken: set[str | None]) -> bool:
+    present = constant(node.inputs[1])
+    if present is not None and present.tolist() == target:
+        return False
     name = unique(f"{node.outputs[0].name}/shape", taken)
-    shape = ir.val(name, const_value=ir.tensor(np.array(target, np.int64), name=name))
-    graph.register_initializer(shape)
-    node.replace_input_with(1, shape)
+    node.replace_input_with(1, _initializer(graph, np.array(target, np.int64), name))
+    return True
+
+
+def _initializer(graph: ir.Graph, array: np.ndarray, name: str) -> ir.Value:
+    value = ir.val(name, const_value=ir.tensor(array, name=name))
+    graph.register_initializer(value)
+    return value

@@ -245,7 +245,7 @@ def test_convolutions_that_keep_extents_which_nobody_knows() -> None:
         g = Sigmoid(x) b = BatchNormalization(g, scale, shift, mean, variance) r = Relu(b)
         y = Conv<auto_pad="SAME_UPPER">(r, three)
     }"""
-    assert folded_alike(text, IMAGE, **NORM, **KERNELS) == "Sigmoid Max Conv Add"
+    assert folded_alike(text, IMAGE, **NORM, **KERNELS) == "Sigmoid Pad Max Conv"
 
 
 def test_two_layers_in_a_row_may_go_different_ways() -> None:
