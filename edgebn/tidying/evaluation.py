@@ -1,12 +1,12 @@
 """What a graph computes of shapes alone: known before it runs, but for the extents that only the input decides.
 
-A vector of extents is held in float64, where NaN stands for an extent that is not known: it spreads through arithmetic
-as not knowing does, and whole numbers up to 2⁵³ are exact.
+An extent is an integer, or the name of one that only the input decides (`batch`), or None where nothing is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 import onnx_ir as ir
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from edgebn.tidying.turning import constant
 
-Extents = NDArray[np.float64]
+Extent = int | str | None
+Extents = NDArray[np.object_]
 _Evaluate = Callable[[ir.Node, Sequence[Extents]], Extents]
 
+_ONE: Extent = 1
 _LARGEST = 64
 """Vectors with more elements than this are no shapes."""
 
@@ -45,7 +47,7 @@ def _look_up(known: Mapping[ir.Value, Extents], value: ir.Value | None) -> Exten
     if value is None or value in known:
         return None if value is None else known[value]
     array = constant(value)
-    return None if array is None or value.dtype not in _INTEGERS or array.size > _LARGEST else array.astype(np.float64)
+    return None if array is None or value.dtype not in _INTEGERS or array.size > _LARGEST else array.astype(object)
 
 
 def _extents_of(node: ir.Node) -> Extents | None:
@@ -53,7 +55,7 @@ def _extents_of(node: ir.Node) -> Extents | None:
     if shape is None:
         return None
     start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", len(shape))
-    return np.array([extent if isinstance(extent, int) else np.nan for extent in shape], np.float64)[start:end]
+    return np.array([extent if isinstance(extent, int) else extent.value for extent in shape], object)[start:end]
 
 
 def _axes(node: ir.Node, given: Sequence[Extents]) -> tuple[int, ...]:
@@ -61,7 +63,7 @@ def _axes(node: ir.Node, given: Sequence[Extents]) -> tuple[int, ...]:
 
 
 def _gather(node: ir.Node, given: Sequence[Extents]) -> Extents:
-    return np.asarray(given[0].take(given[1].astype(int), axis=node.attributes.get_int("axis", 0)))
+    return np.asarray(given[0].take(given[1].astype(int), axis=node.attributes.get_int("axis", 0)), object)
 
 
 def _slice(_: ir.Node, given: Sequence[Extents]) -> Extents:
@@ -74,21 +76,37 @@ def _squeeze(node: ir.Node, given: Sequence[Extents]) -> Extents:
 
 
 def _product(node: ir.Node, given: Sequence[Extents]) -> Extents:
-    keeps = bool(node.attributes.get_int("keepdims", 1))
-    return np.asarray(given[0].prod(axis=_axes(node, given) or None, keepdims=keeps))
+    """Of all elements of a vector."""
+    product: Extent = reduce(_times, given[0].reshape(-1).tolist(), _ONE)
+    return np.array([product] if node.attributes.get_int("keepdims", 1) else product, object)
+
+
+def _times(one: Extent, other: Extent) -> Extent:
+    if one == 1 or other == 1:
+        return other if one == 1 else one
+    return one * other if isinstance(one, int) and isinstance(other, int) else None
+
+
+def _elementwise(operate: Callable[[int, int], int]) -> _Evaluate:
+    """Of two tensors; not known where either is not."""
+
+    def element(one: Extent, other: Extent) -> Extent:
+        return operate(one, other) if isinstance(one, int) and isinstance(other, int) else None
+
+    return lambda _, given: np.asarray(np.frompyfunc(element, 2, 1)(*given), object)
 
 
 _RULES: Mapping[str, _Evaluate] = {
-    "Add": lambda _, given: given[0] + given[1],
+    "Add": _elementwise(lambda one, other: one + other),
     "Cast": lambda _, given: given[0],
     "Concat": lambda _, given: np.concatenate(list(given)),
     "Gather": _gather,
-    "Max": lambda _, given: np.maximum(*given),
-    "Min": lambda _, given: np.minimum(*given),
-    "Mul": lambda _, given: given[0] * given[1],
+    "Max": _elementwise(max),
+    "Min": _elementwise(min),
+    "Mul": lambda _, given: np.asarray(np.frompyfunc(_times, 2, 1)(*given), object),
     "ReduceProd": _product,
     "Slice": _slice,
     "Squeeze": _squeeze,
-    "Sub": lambda _, given: given[0] - given[1],
+    "Sub": _elementwise(lambda one, other: one - other),
     "Unsqueeze": lambda node, given: np.expand_dims(given[0], _axes(node, given)),
 }

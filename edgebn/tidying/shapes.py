@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from edgebn.tidying.evaluation import Extents as Computed
 from edgebn.tidying.evaluation import evaluate
 from edgebn.tidying.names import unique, value_names
 from edgebn.tidying.turning import constant
@@ -123,26 +124,38 @@ def make_shapes_constant(model: ir.Model) -> bool:
     graph, changed = model.graph, False
     taken, known = value_names(graph), evaluate(graph)
     for value, extents in known.items():
-        if not np.isnan(extents).any() and not value.is_graph_output() and value.uses():
+        known_all = all(isinstance(extent, int) for extent in extents.reshape(-1))
+        if known_all and not value.is_graph_output() and value.uses():
             array = extents.astype(np.int32 if value.dtype == ir.DataType.INT32 else np.int64)
             value.replace_all_uses_with(_initializer(graph, array, unique(f"{value.name}/known", taken)))
             changed = True
     for node in graph:
         if node.op_type == "Reshape" and node.domain == "" and not node.attributes.get_int("allowzero", 0):
-            target = _target(_extents(node.inputs[0]), _extents(node.outputs[0]))
-            computed = known.get(node.inputs[1]) if node.inputs[1] is not None else None
-            if target is None and computed is not None and np.isnan(computed).sum() == 1 and (computed > 0).any():
-                target = [-1 if np.isnan(extent) else int(extent) for extent in computed]
-            if target is not None and min(target) >= -1 and target.count(-1) <= 1:
-                changed |= _set_target(graph, node, target, taken)
+            target = _target(node.inputs[0].shape if node.inputs[0] else None, node.outputs[0].shape)
+            target = target or _computed_target(node, known)
+            changed |= target is not None and _set_target(graph, node, target, taken)
     return changed
+
+
+def _computed_target(reshape: ir.Node, known: Mapping[ir.Value, Computed]) -> list[int] | None:
+    """The target that a Reshape is given, where it computes at most one extent that is not the input's at its place."""
+    data, computed = reshape.inputs[0], known.get(reshape.inputs[1]) if reshape.inputs[1] else None
+    if data is None or data.shape is None or computed is None or 0 in computed:
+        return None
+    names = [None if isinstance(extent, int) else extent.value for extent in data.shape]
+    names += [None] * len(computed)
+    target = [
+        extent if isinstance(extent, int) else 0 if extent is not None and extent == name else -1
+        for extent, name in zip(computed, names, strict=False)
+    ]
+    return target if target.count(-1) <= 1 and min(target) >= -1 else None
 
 
 def write_reshape(
     graph: ir.Graph, node: ir.Node, before: ir.Shape, after: ir.Shape | None, taken: set[str | None]
 ) -> bool:
     """Make `node` a Reshape of a tensor of shape `before` to `after`; False where a constant can not say that."""
-    target = _target(_known_extents(before), _known_extents(after))
+    target = _target(before, after)
     if target is None:
         return False
     node.op_type = "Reshape"
@@ -154,24 +167,34 @@ def write_reshape(
 
 
 def _extents(value: ir.Value | None) -> Extents | None:
-    return None if value is None else _known_extents(value.shape)
-
-
-def _known_extents(shape: ir.Shape | None) -> Extents | None:
-    return None if shape is None else tuple(extent if isinstance(extent, int) else None for extent in shape)
-
-
-def _target(before: Extents | None, after: Extents | None) -> list[int] | None:
-    if before is None or not after or after.count(None) > 1 or 0 in after:
+    if value is None or value.shape is None:
         return None
-    keeps_batch = after[0] is None and before[:1] == (None,) and None not in before[1:]
-    if keeps_batch and prod(_known(before)) == prod(_known(after)):
-        return [0, *_known(after)]
-    return [-1 if extent is None else extent for extent in after]
+    return tuple(extent if isinstance(extent, int) else None for extent in value.shape)
 
 
-def _known(extents: Extents) -> list[int]:
-    return [extent for extent in extents if extent is not None]
+def _target(before: ir.Shape | None, after: ir.Shape | None) -> list[int] | None:
+    """0 for an extent that has the name of the input's at the same place, or is all that is not known; −1 for another.
+
+    None if more than one is not known, or an extent is 0, which would mean something else.
+    """
+    if before is None or not after or 0 in after:
+        return None
+    unknown = [axis for axis, extent in enumerate(after) if not isinstance(extent, int)]
+    copied = [axis for axis in unknown if axis < len(before) and after[axis] == before[axis] and _has_name(after[axis])]
+    unknown_before = [axis for axis, extent in enumerate(before) if not isinstance(extent, int)]
+    if unknown == unknown_before == [0] and prod(_known(before)) == prod(_known(after)):
+        copied = [0]
+    if len(unknown) - len(copied) > 1:
+        return None
+    return [extent if isinstance(extent, int) else 0 if axis in copied else -1 for axis, extent in enumerate(after)]
+
+
+def _has_name(extent: int | ir.SymbolicDim) -> bool:
+    return not isinstance(extent, int) and extent.value is not None
+
+
+def _known(shape: ir.Shape) -> list[int]:
+    return [extent for extent in shape if isinstance(extent, int)]
 
 
 def _set_target(graph: ir.Graph, node: ir.Node, target: list[int], taken: set[str | None]) -> bool:

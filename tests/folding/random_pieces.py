@@ -293,7 +293,7 @@ PIECES: tuple[Piece, ...] = (
     Piece(leaking, 2),
     Piece(stretched, 3, most=3),
     Piece(parted, 2),
-    Piece(dense_in_each_place, 2, least=3),
+    Piece(dense_in_each_place, 4, least=3),
     Piece(pooled, 2, least=3),
     Piece(bordered, 4, least=3, grows=True),
     Piece(pad_by_infinity, 1, least=3, grows=True),

@@ -16,7 +16,7 @@ from tests.folding.graph_builder import RandomGraph
 from tests.folding.random_graphs import random_graphs
 
 # EDGEBN_RANDOM_GRAPHS=10000 EDGEBN_RANDOM_SEED=1 python -m pytest tests/folding/test_random_graphs.py
-EXAMPLES = 300
+EXAMPLES = 450
 WANTED = int(os.environ.get("EDGEBN_RANDOM_GRAPHS", EXAMPLES))
 SEED = int(os.environ.get("EDGEBN_RANDOM_SEED", "0"))
 

@@ -1,0 +1,55 @@
+"""Shapes that are computed from shapes become constants."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.tidying.test_layout import IMAGE, tidied
+
+CONSTANTS = {
+    "zero": np.array([0]),
+    "one": np.array([1]),
+    "two": np.array([2]),
+    "three": np.array([3]),
+    "four": np.array([4]),
+    "inner": np.array([1, 2]),
+    "last": np.array([2, 3]),
+    "minus": np.array([-1]),
+}
+SHAPE = "s = Shape(x) n1 = Gather(s, zero)"
+CHAINS = {
+    # the way of tf2onnx's Tensordot: all axes but the last as one, and back
+    "a product of extents": (
+        f"{SHAPE} r = Gather(s, inner) k = ReduceProd(r) l = Gather(s, three) t = Concat<axis=0>(n1, k, l) "
+        "y = Reshape(x, t)",
+        "Reshape",
+    ),
+    "with the batch in the product": (
+        "s = Shape(x) a = Slice(s, zero, three) k = ReduceProd<keepdims=0>(a, zero) u = Unsqueeze(k, zero) "
+        "l = Gather(s, three) t = Concat<axis=0>(u, l) f = Reshape(x, t) y = Relu(f)",
+        "Reshape Relu",
+    ),
+    "arithmetic": (
+        f"{SHAPE} a = Gather(s, two) b = Mul(a, two) c = Sub(b, one) d = Add(c, one) e = Max(d, four) "
+        "g = Min(e, d) t = Concat<axis=0>(n1, two, g, minus) y = Reshape(x, t)",
+        "Reshape",
+    ),
+    "through a cast": (
+        f"{SHAPE} h = Cast<to=6>(s) g = Gather(h, inner) w = Cast<to=7>(g) t = Concat<axis=0>(n1, w, minus) "
+        "y = Reshape(x, t)",
+        "Reshape",
+    ),
+    "a shape that is known": ("s = Shape<start=1>(x) e = Expand(twin, s) y = Mul(x, e)", "Expand Mul"),
+}
+
+
+@pytest.mark.parametrize("case", CHAINS)
+def test_chains_of_shapes_become_constants(case: str) -> None:
+    text, expected = CHAINS[case]
+    constants = CONSTANTS | {"twin": np.full((1, 1, 1), 2.0)}
+    result = RANKS.get(case, "a,b,c,d")
+    assert tidied(f"(float[n,4,5,6] x) => (float[{result}] y) {{ {text} }}", IMAGE, **constants) == expected
+
+
+RANKS = {"a product of extents": "n,b,c", "with the batch in the product": "b,c"}
