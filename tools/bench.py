@@ -4,8 +4,8 @@ python tools/bench.py [--models FOLDER] [--only NAME]... [--seconds 30] [-o FILE
 
 The routes are in bench_routes.py and need `pip install -c constraints.txt -e .[bench]`. One thread. Ratios are to the
 Keras export in onnxruntime, of neighbouring blocks of calls: their median, and ± half of the range in which half of
-them lie. A route that fails on a model, or that gives something else than Keras, is shown as failed, with the reason below.
-FOLDER may hold Keras models, each NAME.keras. With --readme, the tables between the file's markers are replaced.
+them lie. A route that fails on a model, or that gives something else than Keras, is shown as failed, with the reason
+below. FOLDER may hold Keras models, each NAME.keras. With --readme, the tables between its markers are replaced.
 """
 
 from __future__ import annotations

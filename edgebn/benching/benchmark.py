@@ -72,8 +72,8 @@ def bench(
     _check(models, batch_sizes, threads, seconds, targets)
     if plot is not None:
         check_plotting()
-    sizes = [_size(path) for path in models]
     settings = _settings(models, batch_sizes, threads, extents)
+    sizes = [_size(path) for path in models]
     creations = _creations(models, threads[0], _CREATION_SHARE * seconds, seed)
     timings = _timings(models, settings, extents, (1.0 - _CREATION_SHARE) * seconds, seed)
     record = Benchmark(
@@ -129,7 +129,7 @@ def _check(
         given.add(target.resolve())
     for path in models:
         if (kind := kind_of(path)) != "onnx":
-            raise InputError(f"{path}: is a Keras model ({kind}); export it first: edgebn fold-export {path}")
+            raise InputError(f"{path}: is a Keras model ({kind}), but an ONNX file is expected here; export it first")
 
 
 def _size(path: Path) -> int:

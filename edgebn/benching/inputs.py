@@ -56,8 +56,9 @@ def fixed_batch(inputs: Sequence[Input], outputs: frozenset[int], extents: Mappi
     """
     if _batch_symbols(inputs, extents):
         return None
-    first = {each.shape[0] for each in inputs if each.shape and isinstance(each.shape[0], int)}
-    return first.pop() if len(first) == 1 and first >= outputs and first != {0} else 1
+    first = {extents.get(str(each.shape[0]), each.shape[0]) for each in inputs if each.shape}
+    (batch, *others) = first or {1}
+    return batch if isinstance(batch, int) and batch and not others and first >= outputs else 1
 
 
 def draw(

@@ -34,7 +34,7 @@ def peak_bytes(path: Path, batch_size: int, threads: int, extents: Mapping[str, 
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "peak"
-        command = [sys.executable, "-c", _CHILD, call, str(answer)]
+        command = [sys.executable, "-P", "-c", _CHILD, call, str(answer)]
         done = subprocess.run(command, env=environment, capture_output=True, check=False)  # noqa: S603
         return int(answer.read_text()) if done.returncode == 0 else None
 
