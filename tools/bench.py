@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import math
 import sys
 import tempfile
 import warnings
@@ -28,7 +29,6 @@ import onnx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import edgebn
 from edgebn import backends, files
 from edgebn.benching.benchmark import machine
 from edgebn.benching.timing import Call, interleaved
@@ -137,17 +137,34 @@ def opened(route: Route, path: Path, x: np.ndarray, expected: np.ndarray) -> Rea
 
 
 def describe(measured: Measured, path: Path) -> None:
-    """Size, operators, and BatchNormalizations and other affines left, where the file is ONNX that edgebn reads."""
-    if measured.bytes is not None:
-        return
-    measured.bytes = path.stat().st_size
-    if path.suffix == ".onnx":
-        measured.operators = tuple(node.op_type for node in onnx.load(path).graph.node)
-        try:
-            inspection = edgebn.inspect(path)
-        except edgebn.EdgebnError:  # operators of onnxruntime's own
-            return
-        measured.norms = len(inspection.folded) + len(inspection.kept)
+    """Size, and of an ONNX file its operators and what is left of the BatchNormalizations."""
+    if measured.bytes is None:
+        measured.bytes = path.stat().st_size
+        if path.suffix == ".onnx":
+            graph = onnx.load(path).graph
+            measured.operators = tuple(node.op_type for node in graph.node)
+            measured.norms = norms_left(graph)
+
+
+def norms_left(graph: onnx.GraphProto) -> int:
+    """BatchNormalizations, and multiplications with a constant for each channel, to which exporters take them apart.
+
+    So are convolutions of one weight for each channel, to which onnxruntime turns them for its blocked layout.
+    """
+    weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    constants = (node for node in graph.node if node.op_type == "Constant")
+    weights |= {node.output[0]: tuple(each.t.dims) for node in constants for each in node.attribute}
+    return sum(is_norm(node, weights) for node in graph.node)
+
+
+def is_norm(node: onnx.NodeProto, weights: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether one of the three."""
+    shapes = [weights[name] for name in node.input if name in weights]
+    if node.op_type == "Mul":
+        return any(math.prod(shape) > 1 for shape in shapes)
+    if node.op_type == "Conv" and node.domain == "com.microsoft.nchwc":
+        return shapes[0][1:] == (1, 1, 1)
+    return node.op_type == "BatchNormalization"
 
 
 def reason(error: Exception) -> str:
@@ -164,7 +181,11 @@ def tables(record: Mapping[str, Mapping[str, Measured]], versions: Mapping[str, 
         parts.append(table(title, record, partial(latency_cell, batch_size)))
     parts.append(table("Session creation:", record, creation_cell))
     parts.append(table("File size:", record, size_cell))
-    parts.append(table("BatchNormalizations left in the file:", record, norms_cell))
+    parts.append(
+        table(
+            "BatchNormalizations left in the file, as such or as a multiplication for each channel:", record, norms_cell
+        )
+    )
     failures = [
         f"- {route} on {model}: {measured.failed}"
         for model, routes in record.items()

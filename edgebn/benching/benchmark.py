@@ -69,9 +69,9 @@ def bench(
     """
     models, extents = [Path(path) for path in paths], dict(extents or {})
     targets = [None if path is None else Path(path) for path in (output, plot)]
-    _check(models, batch_sizes, threads, seconds, targets)
     if plot is not None:
         check_plotting()
+    _check(models, batch_sizes, threads, seconds, targets)
     settings = _settings(models, batch_sizes, threads, extents)
     sizes = [_size(path) for path in models]
     creations = _creations(models, threads[0], _CREATION_SHARE * seconds, seed)
