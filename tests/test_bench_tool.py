@@ -73,7 +73,7 @@ def test_a_route_that_fails_or_lies_is_shown_as_failed(tmp_path: Path, monkeypat
     results = bench.measure(model, tmp_path, 0.0, 0)
     assert results["fails"].failed == "KeyError: 'an operator'"
     assert results["lies"].failed.startswith("ValueError: gives something else than Keras: off by 1.0e+00")
-    tables = bench.tables({"mlp": results}, {})
+    tables = bench.tables({"mlp": results}, {}, "Time")
     assert tables.count("| failed | failed |") == 5
     assert "\n- fails on mlp: KeyError: 'an operator'\n- lies on mlp: ValueError" in tables
 

@@ -1,6 +1,6 @@
 """Time edgebn's files beside every other route from a Keras model to a CPU, in one interleaved run for each model.
 
-python tools/bench.py [--models FOLDER] [--only NAME]... [--seconds 30] [-o FILE.json] [--readme README.md]
+python tools/bench.py [--models FOLDER] [--only NAME]... [--seconds 30] [--cpu-time] [--readme README.md]
 
 The routes are in bench_routes.py and need `pip install -c constraints.txt -e .[bench]`. One thread. Ratios are to the
 Keras export in onnxruntime, of neighbouring blocks of calls: their median, and ± half of the range in which half of
@@ -16,6 +16,7 @@ import json
 import math
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from edgebn import backends, files
 from edgebn.benching.benchmark import machine
-from edgebn.benching.timing import Call, interleaved
+from edgebn.benching.timing import Call, Clock, interleaved
 from edgebn.report import Latency, Ratio
 from tests.model_set import APPLICATIONS
 from tools.bench_routes import EDGEBN, EXPORT, ROUTES, Made, Route, quiet
@@ -42,6 +43,7 @@ LARGE = ("MobileNetV2", "ResNet50V2", "DenseNet121")
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 WRONG = 1e-3  # of the output's largest value: another function, not another order of sums
 CREATION_SHARE = 0.2
+CLOCKS = {False: "Time", True: "CPU time"}
 
 
 @dataclass
@@ -79,7 +81,9 @@ def load(path: Path) -> Any:
     return backends.keras().saving.load_model(path, compile=False)
 
 
-def measure(model: Any, folder: Path, seconds: float, seed: int) -> dict[str, Measured]:
+def measure(
+    model: Any, folder: Path, seconds: float, seed: int, clock: Clock = time.perf_counter
+) -> dict[str, Measured]:
     """Build all routes of a model, and time them in turn."""
     made = Made(model, folder / "export.onnx", folder)
     results = {name: Measured() for name in ROUTES}
@@ -94,10 +98,9 @@ def measure(model: Any, folder: Path, seconds: float, seed: int) -> dict[str, Me
         for batch_size, routes in ready.items()
     }
     with quiet():
-        (creations,) = interleaved([[*create.values()]], seconds=CREATION_SHARE * seconds, seed=seed)
-        timed = interleaved(
-            [[*group.values()] for group in calls.values()], seconds=(1.0 - CREATION_SHARE) * seconds, seed=seed
-        )
+        (creations,) = interleaved([[*create.values()]], seconds=CREATION_SHARE * seconds, seed=seed, clock=clock)
+        groups = [[*group.values()] for group in calls.values()]
+        timed = interleaved(groups, seconds=(1.0 - CREATION_SHARE) * seconds, seed=seed, clock=clock)
     for name, samples in zip(create, creations, strict=True):
         results[name].creation = samples.latency()
         results[name].creation_ratio = samples.ratio_to(creations[0])
@@ -169,12 +172,14 @@ def is_norm(node: onnx.NodeProto, weights: Mapping[str, tuple[int, ...]]) -> boo
 
 def reason(error: Exception) -> str:
     """One line."""
-    missing = isinstance(error, ImportError) and importlib.util.find_spec(str(error.name).split(".")[0]) is None
-    return f"{error.name} is not installed" if missing else " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    package = str(error.name).split(".")[0] if isinstance(error, ImportError) else "edgebn"
+    if importlib.util.find_spec(package) is None:
+        return f"{package} is not installed"
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
-def tables(record: Mapping[str, Mapping[str, Measured]], versions: Mapping[str, str]) -> str:
-    """The record in Markdown."""
+def tables(record: Mapping[str, Mapping[str, Measured]], versions: Mapping[str, str], clock: str) -> str:
+    """The record in Markdown; `clock` says what was measured."""
     parts = []
     for batch_size in BATCH_SIZES:
         title = f"Latency at batch {batch_size}, as a ratio to the Keras export in onnxruntime:"
@@ -195,7 +200,7 @@ def tables(record: Mapping[str, Mapping[str, Measured]], versions: Mapping[str, 
     if failures:
         parts.append("\n".join(["Failed:", "", *failures]))
     used = ", ".join(f"{name} {version}" for name, version in versions.items())
-    parts.append(f"One thread of {machine()['cpu']}; {used}.")
+    parts.append(f"{clock} on one thread of {machine()['cpu']}; {used}.")
     return "\n\n".join(parts)
 
 
@@ -262,6 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", action="append", help="a model by name; may be repeated")
     parser.add_argument("--seconds", type=float, default=30.0, help="for each model, about")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cpu-time", action="store_true", help="measure CPU time, for a machine that others use too")
     parser.add_argument("-o", "--output", type=Path, help="where to write every number, as JSON")
     parser.add_argument("--readme", type=Path, help="a file with markers, to write the tables into")
     given = parser.parse_args(arguments)
@@ -270,19 +276,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"no such model: {', '.join(sorted(unknown))}; there are {', '.join(chosen)}")
     if given.readme is not None:
         with_tables(given.readme.read_text("utf-8"), "")  # fails now, not after an hour
+    clock = time.process_time if given.cpu_time else time.perf_counter
     record = {}
     for name, make in chosen.items():
         if given.only and name not in given.only:
             continue
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other people's code
-            record[name] = measure(make(), Path(folder), given.seconds, given.seed)
+            record[name] = measure(make(), Path(folder), given.seconds, given.seed, clock)
         backends.keras().utils.clear_session()
         print(f"{name}: measured", file=sys.stderr)
         versions = installed()
         if given.output is not None:
-            files.write_bytes(given.output, as_json(record, versions, given.seed, given.seconds))
-    content = tables(record, versions)
+            files.write_bytes(given.output, as_json(record, versions, given))
+    content = tables(record, versions, CLOCKS[given.cpu_time])
     print(content)
     if given.readme is not None:
         files.write_bytes(given.readme, with_tables(given.readme.read_text("utf-8"), content).encode())
@@ -296,11 +303,12 @@ def installed() -> dict[str, str]:
 
 
 def as_json(
-    record: Mapping[str, Mapping[str, Measured]], versions: Mapping[str, str], seed: int, seconds: float
+    record: Mapping[str, Mapping[str, Measured]], versions: Mapping[str, str], given: argparse.Namespace
 ) -> bytes:
     """Every number, with what it depends on."""
     results = {model: {route: asdict(each) for route, each in routes.items()} for model, routes in record.items()}
-    whole = {"seed": seed, "seconds": seconds, "machine": machine(), "versions": dict(versions), "models": results}
+    options = {name: getattr(given, name) for name in ("seed", "seconds", "cpu_time")}
+    whole = {**options, "machine": machine(), "versions": dict(versions), "models": results}
     return json.dumps(whole, indent=1).encode() + b"\n"
 
 

@@ -21,13 +21,15 @@ from numpy.typing import NDArray
 from edgebn.report import Latency, Ratio
 
 Call = Callable[[], object]
+Clock = Callable[[], float]
 
-SAMPLE_SECONDS = 20e-6
-"""A sample lasts at least this long, some hundred times what reading the clock takes."""
+CLOCK_READINGS = 200
+"""A sample lasts at least as long as reading the clock so many times: a reading is half a percent of it at most."""
 
 _WARM_UP_SECONDS = 2e-3
 _BLOCK_SECONDS = 10e-3
 _LEAST_ROUNDS = 5
+_LEAST_SECONDS = 1e-7  # no call from Python is faster
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,7 @@ class _Timed:
     """A call, how often a sample repeats it, how many samples a block has, and the blocks so far."""
 
     call: Call
+    clock: Clock
     repetitions: int
     samples: int
     blocks: list[NDArray[np.float64]] = field(default_factory=list)
@@ -65,15 +68,18 @@ class _Timed:
     def visit(self) -> None:
         """Warm up, and time one block."""
         _warm_up(self.call)
-        self.blocks.append(np.array([_sample(self.call, self.repetitions) for _ in range(self.samples)]))
+        self.blocks.append(np.array([_sample(self.call, self.clock, self.repetitions) for _ in range(self.samples)]))
 
 
-def interleaved(groups: Sequence[Sequence[Call]], *, seconds: float, seed: int) -> list[list[Samples]]:
+def interleaved(
+    groups: Sequence[Sequence[Call]], *, seconds: float, seed: int, clock: Clock = perf_counter
+) -> list[list[Samples]]:
     """Time all calls in turn for about `seconds`, and for five rounds at least; `seed` is that of the order.
 
+    By `time.process_time` as the clock, what others on a busy machine use is not counted, and neither is waiting.
     Returns the samples of every call, in the order of `groups`; all have as many rounds.
     """
-    timed = [[_calibrated(call) for call in group] for group in groups]
+    timed = [[_calibrated(call, clock) for call in group] for group in groups]
     order = random.Random(seed)  # noqa: S311
     collecting = gc.isenabled()
     gc.disable()  # a pause of Python's collector belongs to no call
@@ -94,11 +100,12 @@ def _round(timed: Sequence[Sequence[_Timed]], order: random.Random) -> None:
             each.visit()
 
 
-def _calibrated(call: Call) -> _Timed:
+def _calibrated(call: Call, clock: Clock) -> _Timed:
     call()  # the first call plans memory
-    seconds = min(_sample(call, 1) for _ in range(3))
-    repetitions = max(1, math.ceil(SAMPLE_SECONDS / seconds))
-    return _Timed(call, repetitions, max(1, int(_BLOCK_SECONDS / (seconds * repetitions))))
+    reading = min(-clock() + clock() for _ in range(CLOCK_READINGS))
+    seconds = max(min(_sample(call, clock, 1) for _ in range(3)) - reading, _LEAST_SECONDS)
+    repetitions = max(1, math.ceil(CLOCK_READINGS * reading / seconds))
+    return _Timed(call, clock, repetitions, max(1, int(_BLOCK_SECONDS / (seconds * repetitions))))
 
 
 def _warm_up(call: Call) -> None:
@@ -108,12 +115,12 @@ def _warm_up(call: Call) -> None:
         call()
 
 
-def _sample(call: Call, repetitions: int) -> float:
+def _sample(call: Call, clock: Clock, repetitions: int) -> float:
     """Seconds for each of `repetitions` calls. The last result is let go when the clock has been read."""
     result = None
-    started = perf_counter()
+    started = clock()
     for _ in repeat(None, repetitions):
         result = call()
-    seconds = perf_counter() - started
+    seconds = clock() - started
     del result
     return seconds / repetitions

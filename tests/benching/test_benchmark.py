@@ -123,13 +123,13 @@ def test_the_peak_of_one_file_does_not_hide_anothers(tmp_path: Path) -> None:
     if not Path("/proc/self/status").exists():
         pytest.skip("this system does not tell the peak of a process")
     ballast = np.ones(300 << 18, np.float32)  # a peak of this process of 300 MB
-    large, small = large_weights(tmp_path / "large.onnx", 100), save(tmp_path / "small.onnx")
+    large, small = large_weights(tmp_path / "large.onnx", 20), save(tmp_path / "small.onnx")
     peaks = {
         Path(file.onnx_model).name: file.runs[0].peak_bytes for file in least(large, small, batch_sizes=(1,)).files
     }
     assert peaks["large.onnx"] is not None
     assert peaks["small.onnx"] is not None
-    assert 100e6 < peaks["large.onnx"] < 600e6
+    assert 20e6 < peaks["large.onnx"] < 150e6
     assert peaks["small.onnx"] < 5e6
     assert ballast[0] == 1.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +41,8 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine()
-    monkeypatch.setattr(timing, "perf_counter", lambda: machine.now)
+    monkeypatch.setattr(timing, "perf_counter", lambda: machine.now)  # the default clock was bound before
+    monkeypatch.setitem(interleaved.__kwdefaults__, "clock", lambda: machine.now)
     return machine
 
 
@@ -55,20 +57,23 @@ def test_the_latency_is_that_of_one_call(seconds: float, machine: Machine) -> No
 
 
 @pytest.mark.parametrize("seconds", [3e-7, 1e-5, 1e-3])
-def test_a_sample_is_longer_than_the_clock_is_fine(
-    seconds: float, machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[float] = []
-
-    def clock() -> float:
-        read.append(machine.now)
+@pytest.mark.parametrize("reading", [1e-8, 1e-6])
+def test_reading_the_clock_does_not_matter(seconds: float, reading: float, machine: Machine) -> None:
+    def slow_clock() -> float:
+        machine.now += reading
         return machine.now
 
-    call = timing._calibrated(machine.call("a", seconds))
-    monkeypatch.setattr(timing, "perf_counter", clock)
-    monkeypatch.setattr(timing, "_warm_up", lambda _: None)
-    call.visit()
-    assert np.diff(read)[::2].min() >= 0.999 * timing.SAMPLE_SECONDS
+    ((samples,),) = interleaved([[machine.call("a", seconds)]], clock=slow_clock, **LEAST)
+    latency = samples.latency()
+    assert seconds < latency.median <= latency.p99 < 1.01 * seconds
+
+
+def test_cpu_time_is_another_clock() -> None:
+    ((waiting, working),) = interleaved(
+        [[lambda: time.sleep(0.02), lambda: sum(range(20_000))]], clock=time.process_time, **LEAST
+    )
+    assert 0.0 < waiting.latency().median < 0.01
+    assert working.latency().median > 0.0
 
 
 def test_a_block_begins_with_calls_that_are_not_timed(machine: Machine) -> None:
