@@ -69,16 +69,16 @@ def _other_panels(panels: Sequence[Any], record: Benchmark) -> None:
     size.set_xlabel("kB")
     _bars(memory, record, [max(run.peak_bytes or 0 for run in file.runs) / 1e6 for file in record.files])
     memory.set_title("peak memory, largest batch", loc="left")
-    memory.set_xlabel("MB beyond onnxruntime itself")
+    memory.set_xlabel("MB beyond a file without weights")
     for panel in empty:
         panel.set_axis_off()
 
 
 def _bars(panel: Any, record: Benchmark, lengths: Sequence[float], labels: Sequence[str] = ()) -> None:
     names = [PurePath(file.onnx_model).name for file in record.files]
-    bars = panel.barh(range(len(names)), lengths, color=[f"C{row % 10}" for row in range(len(names))], alpha=0.7)
-    panel.bar_label(bars, labels or [f"{length:,.3g}" for length in lengths], padding=3, label_type="center")
-    panel.set_yticks(range(len(names)), names)
+    shown = labels or [f"{length:,.3g}" for length in lengths]
+    panel.barh(range(len(names)), lengths, color=[f"C{row % 10}" for row in range(len(names))], alpha=0.7)
+    panel.set_yticks(range(len(names)), [f"{name}  {label}".rstrip() for name, label in zip(names, shown, strict=True)])
     panel.invert_yaxis()
 
 
