@@ -242,7 +242,7 @@ def size_cell(route: str, routes: Mapping[str, Measured]) -> str:
     own, export = routes[route].bytes, routes[EXPORT].bytes
     assert own is not None
     assert export is not None
-    return f"{own / 1000:,.1f} kB" if route == EXPORT else f"{own / export:.3f}"
+    return f"{own / 1000:,.1f} kB" if route == EXPORT else f"{own / export:.4f}"
 
 
 def norms_cell(route: str, routes: Mapping[str, Measured]) -> str:
