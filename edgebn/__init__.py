@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 from edgebn.version import __version__
 
 if TYPE_CHECKING:
+    from edgebn.benching.benchmark import bench
     from edgebn.errors import ConversionError, EdgebnError, InputError, OutputError, UsageError
     from edgebn.pipeline import fold_export, inspect
     from edgebn.training.fit import train
     from edgebn.verifying.verdict import verify
 
 _HOMES = {
+    "bench": "edgebn.benching.benchmark",
     "train": "edgebn.training.fit",
     "fold_export": "edgebn.pipeline",
     "inspect": "edgebn.pipeline",
@@ -41,6 +43,7 @@ __all__ = [
     "OutputError",
     "UsageError",
     "__version__",
+    "bench",
     "fold_export",
     "inspect",
     "train",

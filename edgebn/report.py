@@ -200,6 +200,67 @@ class Verdict(Report):
     versions: dict[str, str]
 
 
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """Paired ratios of times to those of the first: their median, and the quartiles between which half of them lie."""
+
+    median: float
+    lower_quartile: float
+    upper_quartile: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """Seconds of one call: median and percentiles over `samples`, taken in `rounds`."""
+
+    median: float
+    p95: float
+    p99: float
+    rounds: int
+    samples: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A file at one batch size on a number of threads. `throughput` is in samples per second, by the median.
+
+    `ratio` is None where the first file does not run at this batch size. `peak_bytes` is the most memory that loading
+    and running take in a process of its own, beyond those of a file without weights; None where it is not known.
+    """
+
+    batch_size: int
+    threads: int
+    latency: Latency
+    throughput: float
+    ratio: Ratio | None
+    peak_bytes: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchedFile:
+    """What was measured of a file. `creation` is of a session; `onnx_bytes` has the data beside the file in it."""
+
+    onnx_model: str
+    onnx_sha256: str
+    onnx_bytes: int
+    creation: Latency
+    creation_ratio: Ratio
+    runs: tuple[Run, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark(Report):
+    """ONNX files side by side, all from one interleaved run; ratios are to the first. `seconds` were to be spent."""
+
+    schema: ClassVar[str] = "edgebn/benchmark/1"
+    files: tuple[BenchedFile, ...]
+    extents: dict[str, int]
+    seconds: float
+    seed: int
+    machine: dict[str, str]
+    versions: dict[str, str]
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}

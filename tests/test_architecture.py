@@ -21,7 +21,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("__init__",),  # the public names, each imported on first use
     ("pipeline",),
     ("graphs",),
-    ("training", "exporting", "verifying"),
+    ("training", "exporting", "verifying", "benching"),
     ("loading", "datasets"),
     ("folding",),
     ("backends", "files"),
@@ -36,14 +36,15 @@ IMPORTERS = {
     "keras": {"backends"},
     "tensorflow": {"backends", "loading"},  # loading: the protobuf of a SavedModel, to look into it before it is loaded
     "onnxruntime": {"backends"},
+    "matplotlib": {"benching"},
     "tf2onnx": {"exporting"},
     "google": {"loading"},
     "h5py": {"loading"},
-    "onnx": {"pipeline", "graphs", "exporting", "loading", "verifying"},
+    "onnx": {"benching", "pipeline", "graphs", "exporting", "loading", "verifying"},
     "onnx_ir": {"pipeline", "graphs", "exporting", "folding", "loading", "tidying", "verifying"},
-    "numpy": {"algebra", "datasets", "exporting", "folding", "loading", "tidying", "verifying"},
+    "numpy": {"algebra", "benching", "datasets", "exporting", "folding", "loading", "tidying", "verifying"},
 }
-HEAVY = ("h5py", "keras", "numpy", "onnx", "onnx_ir", "onnxruntime", "rich", "tensorflow", "tf2onnx")
+HEAVY = ("h5py", "keras", "matplotlib", "numpy", "onnx", "onnx_ir", "onnxruntime", "rich", "tensorflow", "tf2onnx")
 
 
 @cache
@@ -150,7 +151,7 @@ def test_the_public_names_are_what_they_say() -> None:
         assert getattr(edgebn, each) is not None
     with pytest.raises(AttributeError, match="has no attribute 'unfold'"):
         edgebn.unfold  # noqa: B018
-    for function in (edgebn.train, edgebn.fold_export, edgebn.verify):
+    for function in (edgebn.train, edgebn.fold_export, edgebn.verify, edgebn.bench):
         documented = function.__doc__ or ""
         assert "Args:" in documented
         assert "Raises:" in documented

@@ -47,6 +47,16 @@ def count(fates: Sequence[Fate]) -> int:
     return sum(max(1, len(fate.layers)) for fate in fates)
 
 
+def duration(seconds: float) -> str:
+    """A time with three digits that count, in µs, ms or s: `8.31 µs`."""
+    unit, name = next(((unit, name) for unit, name in ((1.0, "s"), (1e-3, "ms")) if seconds >= unit), (1e-6, "µs"))
+    return f"{_three_digits(seconds / unit)} {name}"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.{max(0, 3 - len(str(int(value))))}f}"
+
+
 def fate_row(fate: Fate) -> tuple[str, str, str]:
     """An affine's name, where it went, and by which laws; or what of it stays, and why."""
     from edgebn.report import Folded

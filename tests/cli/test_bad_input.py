@@ -69,6 +69,14 @@ def test_verify_of_a_bad_onnx_file(case: str, trained: Trained, tmp_path: Path, 
     refused("verify", trained.keras, make(tmp_path, trained), exit_code=exit_code, reason=reason)
 
 
+@pytest.mark.parametrize("case", ONNX_MODELS)
+def test_bench_of_a_bad_onnx_file(case: str, trained: Trained, tmp_path: Path, refused: Callable[..., None]) -> None:
+    make, exit_code, reason = ONNX_MODELS[case]
+    path = make(tmp_path, trained)
+    refused("bench", trained.onnx, path, exit_code=exit_code, reason=reason.removesuffix("; swap the two"))
+    refused("bench", path, "-o", "new.json", exit_code=exit_code, reason=reason.removesuffix("; swap the two"))
+
+
 def test_verify_with_both_swapped(trained: Trained, refused: Callable[..., None]) -> None:
     refused("verify", trained.onnx, trained.keras, exit_code=3, reason="swap the two")
 
@@ -167,6 +175,8 @@ def test_an_output_that_can_not_be(
     refused("fold-export", trained.keras, "-o", f"{output}.onnx", exit_code=2, reason=reason)
     refused("fold-export", trained.keras, "-o", "x.onnx", "--report", f"{output}.json", exit_code=2, reason=reason)
     refused(*train_to(output, digits_file), exit_code=2, reason=reason)
+    refused("bench", trained.onnx, "-o", f"{output}.json", exit_code=2, reason=reason)
+    refused("bench", trained.onnx, "--plot", f"{output}.json", exit_code=2, reason=reason)
 
 
 def test_a_read_only_folder(

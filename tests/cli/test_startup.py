@@ -19,7 +19,19 @@ from edgebn.errors import InputError, OutputError, UsageError
 from edgebn.version import __version__
 from tests import command_line
 
-HEAVY = ("tensorflow", "keras", "h5py", "onnx", "onnxruntime", "onnx_ir", "tf2onnx", "numpy", "rich", "google.protobuf")
+HEAVY = (
+    "tensorflow",
+    "keras",
+    "h5py",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "onnx_ir",
+    "tf2onnx",
+    "numpy",
+    "rich",
+    "google.protobuf",
+)
 
 CALL = """
 import sys
@@ -37,6 +49,7 @@ ANSWERED_AT_ONCE: dict[str, tuple[list[str], dict[str, str], str]] = {
     "train --help": (["train", "--help"], {}, "--batch-size"),
     "fold-export --help": (["fold-export", "--help"], {}, "--opset"),
     "verify --help": (["verify", "--help"], {}, "--json"),
+    "bench --help": (["bench", "--help"], {}, "--plot"),
     "completion script": ([], {"_EDGEBN_COMPLETE": "bash_source"}, "complete -o nosort -F _edgebn_completion edgebn"),
     "completion of a command": (
         [],
@@ -107,6 +120,11 @@ USAGE: dict[str, tuple[str, ...]] = {
     "a seed that is no number": ("verify", "a.keras", "a.onnx", "--seed", "x"),
     "no model": ("fold-export",),
     "one model": ("verify", "a.keras"),
+    "nothing to measure": ("bench",),
+    "batch sizes that are no numbers": ("bench", "a.onnx", "--batch-sizes", "1,x"),
+    "an extent without a value": ("bench", "a.onnx", "--extent", "width"),
+    "an extent without a name": ("bench", "a.onnx", "--extent", "=3"),
+    "no extent": ("bench", "a.onnx", "--extent", "width=0"),
 }
 
 

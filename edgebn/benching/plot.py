@@ -1,0 +1,86 @@
+"""A benchmark as a picture, in SVG. Matplotlib is imported when the first one is drawn."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+from edgebn.errors import UsageError
+from edgebn.report import Benchmark, Run
+
+_STYLE = {"svg.hashsalt": "edgebn", "font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False}
+_WIDTH = 9.0
+_ROW = 0.32  # inches for each file in a panel, and as a frame around it:
+_FRAME = 0.9
+
+
+def check_plotting() -> None:
+    """Raise UsageError unless matplotlib is there."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise UsageError("--plot needs matplotlib, which is not installed; try: pip install matplotlib") from error
+
+
+def drawn(record: Benchmark) -> bytes:
+    """The latencies at each batch size and number of threads, session creation, size and memory; the same bytes always.
+
+    A bar ends at the median; the line on it goes on to the 99th percentile, with a mark at the 95th.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    settings = list(dict.fromkeys((run.batch_size, run.threads) for file in record.files for run in file.runs))
+    rows = -(-(len(settings) + 3) // 2)
+    stream = io.BytesIO()
+    with mpl.rc_context(_STYLE):
+        figure = Figure((_WIDTH, rows * (_FRAME + _ROW * len(record.files))), layout="constrained")
+        panels = list(figure.subplots(rows, 2, squeeze=False).flat)
+        for panel, setting in zip(panels, settings, strict=False):
+            _latency_panel(panel, record, setting)
+        _other_panels(panels[len(settings) :], record)
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()
+
+
+def _latency_panel(panel: Any, record: Benchmark, setting: tuple[int, int]) -> None:
+    runs = [_at(file.runs, setting) for file in record.files]
+    found = [(row, run) for row, run in enumerate(runs) if run is not None]
+    labels = ["" if run is None or run.ratio is None else f"× {run.ratio.median:.2f}" for run in runs]
+    _bars(panel, record, [1e3 * run.latency.median if run else 0.0 for run in runs], labels)
+    for row, run in found:
+        panel.plot([1e3 * run.latency.median, 1e3 * run.latency.p99], [row, row], color="black", linewidth=0.8)
+        panel.plot([1e3 * run.latency.p95], [row], color="black", marker="|")
+    batch_size, threads = setting
+    panel.set_title(f"latency, batch {batch_size}, {threads} thread{'s' * (threads > 1)}", loc="left")
+    panel.set_xlabel("ms: median, 95th and 99th percentile")
+
+
+def _other_panels(panels: Sequence[Any], record: Benchmark) -> None:
+    creation, size, memory, *empty = panels
+    ratios = [f"× {file.creation_ratio.median:.2f}" for file in record.files]
+    _bars(creation, record, [1e3 * file.creation.median for file in record.files], ratios)
+    creation.set_title("session creation", loc="left")
+    creation.set_xlabel("ms, median")
+    _bars(size, record, [file.onnx_bytes / 1e3 for file in record.files])
+    size.set_title("file size", loc="left")
+    size.set_xlabel("kB")
+    _bars(memory, record, [max(run.peak_bytes or 0 for run in file.runs) / 1e6 for file in record.files])
+    memory.set_title("peak memory, largest batch", loc="left")
+    memory.set_xlabel("MB beyond a file without weights")
+    for panel in empty:
+        panel.set_axis_off()
+
+
+def _bars(panel: Any, record: Benchmark, lengths: Sequence[float], labels: Sequence[str] = ()) -> None:
+    names = [PurePath(file.onnx_model).name for file in record.files]
+    shown = labels or [f"{length:,.3g}" for length in lengths]
+    panel.barh(range(len(names)), lengths, color=[f"C{row % 10}" for row in range(len(names))], alpha=0.7)
+    panel.set_yticks(range(len(names)), [f"{name}  {label}".rstrip() for name, label in zip(names, shown, strict=True)])
+    panel.invert_yaxis()
+
+
+def _at(runs: Sequence[Run], setting: tuple[int, int]) -> Run | None:
+    return next((run for run in runs if (run.batch_size, run.threads) == setting), None)

@@ -1,0 +1,59 @@
+"""The picture: what is on it, and that it is the same for the same numbers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from edgebn.benching.plot import drawn
+from edgebn.errors import UsageError
+from edgebn.report import BenchedFile, Benchmark, Latency, Ratio, Run
+from tests.benching.models import least, save
+
+
+def record(*names: str, batch_sizes: tuple[int, ...] = (1, 64)) -> Benchmark:
+    latency = Latency(2e-5, 3e-5, 4e-5, 5, 100)
+    runs = tuple(Run(size, 1, latency, size / 2e-5, Ratio(0.5, 0.4, 0.6), None) for size in batch_sizes)
+    files = tuple(
+        BenchedFile(f"folder/{name}", "", 1000, latency, Ratio(0.25, 0.2, 0.3), runs if name == names[0] else runs[:1])
+        for name in names
+    )
+    return Benchmark(files, {}, 1.0, 0, {}, {})
+
+
+def comments(picture: bytes) -> list[str]:
+    """The texts, which matplotlib draws as paths and writes beside them as comments."""
+    parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))
+    root = ElementTree.fromstring(picture, parser)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    return [str(each.text).strip() for each in root.iter(ElementTree.Comment)]  # type: ignore[arg-type]
+
+
+def test_what_is_on_it() -> None:
+    texts = comments(drawn(record("first.onnx", "second.onnx")))
+    for title in ("latency, batch 1, 1 thread", "latency, batch 64, 1 thread", "session creation", "file size"):
+        assert title in texts
+    for name in ("first.onnx", "second.onnx"):
+        assert sum(text.startswith(name) for text in texts) == 5
+        assert texts.count(f"{name}  × 0.25") == texts.count(f"{name}  1") == 1
+    assert texts.count("first.onnx  × 0.50") == 2
+    assert texts.count("second.onnx  × 0.50") == texts.count("second.onnx") == 1  # it has no batch of 64
+
+
+def test_the_same_numbers_are_the_same_bytes() -> None:
+    assert drawn(record("a.onnx")) == drawn(record("a.onnx"))
+    assert drawn(record("a.onnx", batch_sizes=(1,))) != drawn(record("a.onnx"))
+
+
+def test_it_is_written(tmp_path: Path) -> None:
+    least(save(tmp_path / "model.onnx"), plot=tmp_path / "plot.svg")
+    assert "model.onnx  × 1.00" in comments((tmp_path / "plot.svg").read_bytes())
+
+
+def test_without_matplotlib_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UsageError, match="--plot needs matplotlib, which is not installed; try: pip install"):
+        least(tmp_path / "missing.onnx", plot=tmp_path / "plot.svg")
