@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from edgebn.errors import ConversionError, EdgebnError, InputError, OutputError, UsageError
     from edgebn.pipeline import fold_export, inspect
     from edgebn.training.fit import train
-    from edgebn.verifying.verdict import verify
+    from edgebn.verification import verify
+    from edgebn.verifying.golden import replay
 
 _HOMES = {
     "train": "edgebn.training.fit",
     "fold_export": "edgebn.pipeline",
     "inspect": "edgebn.pipeline",
-    "verify": "edgebn.verifying.verdict",
+    "verify": "edgebn.verification",
+    "replay": "edgebn.verifying.golden",
     "EdgebnError": "edgebn.errors",
     "UsageError": "edgebn.errors",
     "InputError": "edgebn.errors",
@@ -43,6 +45,7 @@ __all__ = [
     "__version__",
     "fold_export",
     "inspect",
+    "replay",
     "train",
     "verify",
 ]

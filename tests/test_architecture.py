@@ -19,7 +19,9 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("__init__",),  # the public names, each imported on first use
-    ("pipeline",),
+    ("pipeline", "verification"),
+    ("proving",),
+    ("locating",),
     ("graphs",),
     ("training", "exporting", "verifying"),
     ("loading", "datasets"),
@@ -37,11 +39,13 @@ IMPORTERS = {
     "tensorflow": {"backends", "loading"},  # loading: the protobuf of a SavedModel, to look into it before it is loaded
     "onnxruntime": {"backends"},
     "tf2onnx": {"exporting"},
-    "google": {"loading"},
+    "google": {"loading", "verifying"},
     "h5py": {"loading"},
-    "onnx": {"pipeline", "graphs", "exporting", "loading", "verifying"},
-    "onnx_ir": {"pipeline", "graphs", "exporting", "folding", "loading", "tidying", "verifying"},
-    "numpy": {"algebra", "datasets", "exporting", "folding", "loading", "tidying", "verifying"},
+    "onnx": {"pipeline", "graphs", "exporting", "loading", "proving", "verifying"},
+    "onnx_ir": {
+        *("pipeline", "proving", "locating", "graphs", "exporting", "folding", "loading", "tidying", "verifying"),
+    },
+    "numpy": {"algebra", "datasets", "exporting", "folding", "loading", "locating", "tidying", "verifying"},
 }
 HEAVY = ("h5py", "keras", "numpy", "onnx", "onnx_ir", "onnxruntime", "rich", "tensorflow", "tf2onnx")
 

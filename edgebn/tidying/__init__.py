@@ -15,7 +15,7 @@ from edgebn.tidying.layout import (
 from edgebn.tidying.names import name_constants, name_nodes, unique, value_names
 from edgebn.tidying.shapes import infer_shapes, make_reshapes_constant
 
-__all__ = ["name_nodes", "prepare", "tidy", "unique", "value_names"]
+__all__ = ["infer_shapes", "name_nodes", "prepare", "tidy", "unique", "value_names"]
 
 
 def prepare(model: ir.Model) -> None:

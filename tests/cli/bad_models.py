@@ -240,11 +240,11 @@ ONNX_MODELS: Mapping[str, tuple[Maker, int, str]] = {
     "truncated": (
         lambda folder, trained: write(folder / "model.onnx", trained.onnx.read_bytes()[:-1000]),
         3,
-        "model.onnx: onnxruntime can not load it",
+        "model.onnx: a truncated or damaged ONNX file",
     ),
     "cut to its head": (
         lambda folder, trained: write(folder / "model.onnx", trained.onnx.read_bytes()[:20]),
         3,
-        "model.onnx: onnxruntime can not load it",
+        "model.onnx: a truncated or damaged ONNX file",
     ),
 }

@@ -107,7 +107,9 @@ USAGE: dict[str, tuple[str, ...]] = {
     "negative seed": ("train", "mlp", "--seed", "-1"),
     "a seed that is no number": ("verify", "a.keras", "a.onnx", "--seed", "x"),
     "no model": ("fold-export",),
-    "one model": ("verify", "a.keras"),
+    "nothing to verify": ("verify",),
+    "a tolerance below zero": ("verify", "a.keras", "a.onnx", "--atol", "-1"),
+    "data for golden vectors": ("verify", "a.onnx", "--data", "mnist"),
 }
 
 
