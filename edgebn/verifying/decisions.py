@@ -45,12 +45,12 @@ class DecisionsTally:
         scores = expected.exact if tally.is_trusted and expected.exact is not None else expected.reference
         for row in np.flatnonzero(ours != theirs):
             margin = float(scores[row, ours[row]]) - float(scores[row, theirs[row]])
-            tie = abs(margin) <= allowed[ours[row]] + allowed[theirs[row]]
+            tie = bool(abs(margin) <= allowed[ours[row]] + allowed[theirs[row]])
             self.ties, self.real = self.ties + tie, self.real + (not tie)
             if len(self.changes) < SHOWN:
                 label = None if labels is None else int(labels[row])
                 sample = self.samples + int(row)
-                self.changes.append(Change(sample, int(ours[row]), int(theirs[row]), label, margin, bool(tie)))
+                self.changes.append(Change(sample, int(ours[row]), int(theirs[row]), label, margin, tie))
         self.samples += len(actual)
 
     def decisions(self) -> Decisions:
@@ -58,6 +58,4 @@ class DecisionsTally:
         right = (self.reference_right, self.onnx_right)
         ours, theirs = (each / self.labelled if self.labelled else None for each in right)
         changed = self.ties + self.real
-        return Decisions(
-            self.output, self.samples, ours, theirs, changed, int(self.ties), int(self.real), tuple(self.changes)
-        )
+        return Decisions(self.output, self.samples, ours, theirs, changed, self.ties, self.real, tuple(self.changes))

@@ -212,16 +212,6 @@ MODELS: Mapping[str, tuple[Maker, int, str]] = {
         3,
         "saved: TensorFlow can not load it: ",
     ),
-    "ONNX": (
-        lambda folder, trained: Path(shutil.copy(trained.onnx, folder / "model.onnx")),
-        3,
-        "is an ONNX file, but a Keras model is expected here; pass the .keras file",
-    ),
-    "ONNX under a wrong name": (
-        lambda folder, trained: Path(shutil.copy(trained.onnx, folder / "model.keras")),
-        3,
-        "is an ONNX file, but a Keras model is expected here",
-    ),
 }
 
 ONNX_MODELS: Mapping[str, tuple[Maker, int, str]] = {

@@ -48,7 +48,7 @@ def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pyte
     return call
 
 
-@pytest.mark.parametrize("case", [case for case in MODELS if not case.startswith("ONNX")])
+@pytest.mark.parametrize("case", MODELS)
 def test_fold_export_of_a_bad_model(case: str, trained: Trained, tmp_path: Path, refused: Callable[..., None]) -> None:
     make, exit_code, reason = MODELS[case]
     model, existing = make(tmp_path, trained), tmp_path / "existing.onnx"
