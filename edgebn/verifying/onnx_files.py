@@ -52,9 +52,14 @@ class OnnxFile:
     def showing(self, names: list[str]) -> OnnxFile:
         """A twin whose outputs are the tensors of these names."""
         twin = self.model.clone()
-        values = {value.name: value for node in twin.graph for value in node.outputs}
+        made = (value for node in twin.graph for value in node.outputs)
+        values = {value.name: value for value in (*twin.graph.inputs, *made)}
         twin.graph.outputs.clear()
-        twin.graph.outputs.extend(values[name] for name in names)
+        for index, name in enumerate(names):  # copies: a tensor may be an input, or shown twice
+            shown = ir.node("Identity", [values[name]], name=f"shown/{index}")
+            shown.outputs[0].name = f"shown/{index}"
+            twin.graph.append(shown)
+            twin.graph.outputs.append(shown.outputs[0])
         return in_memory(self.name, ir.to_proto(twin).SerializeToString(), twin)
 
 

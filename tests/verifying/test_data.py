@@ -47,18 +47,22 @@ def test_accuracy_on_the_callers_data(model: Any, tmp_path: Path) -> None:
     assert [count for probe, count in done if probe == "data"] == [1024, 2048, 3000]
 
 
-def test_a_fault_in_the_last_sample_is_found(model: Any, tmp_path: Path) -> None:
+def test_a_fault_in_the_last_sample_is_found(tmp_path: Path) -> None:
     """What streams by is compared to its end: the file is wrong for large numbers only, and the last sample has one."""
     from tests.verifying.test_mismatch import written
 
     x = np.random.default_rng(0).normal(size=(2100, 6)).astype(np.float32)
-    x[-1] = 1e5
+    x[-1] = np.float32([1e5, 0, 0, 0, 0, 0])
+    given = backends.keras().Input((6,), name="series")
+    model = keras_models.functional(given, keras_models.layers().Dense(3, name="scores")(given))
     kernel, bias = model.get_layer("scores").get_weights()
-    text = "(float[n,6] x) => (float[n,3] y) { c = Clip(x, low, high) g = Gemm(c, k, b) y = Softmax(g) }"
+    text = "(float[n,6] x) => (float[n,3] y) { c = Clip(x, low, high) y = Gemm(c, k, b) }"
     bounds = {"low": np.array(-1e3), "high": np.array(1e3)}
-    path = written(tmp_path / "m.onnx", text, k=-kernel, b=bias, **bounds)
-    verdict = edgebn.verify(model, path, data=saved(tmp_path / "own.npz", x=x))
-    assert not verdict.passed
+    path = written(tmp_path / "m.onnx", text, k=kernel, b=bias, **bounds)
+    assert edgebn.verify(model, path, data=saved(tmp_path / "most.npz", x=x[:-1])).passed
+    verdict = edgebn.verify(model, path, data=saved(tmp_path / "all.npz", x=x))
+    assert {each.probe for each in verdict.comparisons if each.required and not each.passed} == {"data"}
+    assert verdict.clip_sides == (6, 12)  # what nothing but the data reaches
     assert verdict.decisions[0].reference_accuracy is None
 
 
