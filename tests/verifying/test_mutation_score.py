@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from onnx import numpy_helper
 
 import edgebn
 from edgebn import backends
@@ -23,7 +25,7 @@ from edgebn.verifying.probes import Probe, probes
 from edgebn.verifying.reference import Reference, keras_reference
 from edgebn.verifying.sessions import Runtime, open_runtime
 from edgebn.verifying.tally import Expected, Rule
-from tests.verifying.mutations import Mutation, keras_faults, mutations
+from tests.verifying.mutations import Mutation, copied, keras_faults, mutations
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "models"
@@ -34,9 +36,10 @@ MODELS = {
 }
 FEWEST = {"mlp": 30, "cnn": 30, "kws_dscnn": 100, "resnet8": 100, "toycar_ae": 100}
 ROUNDINGS = 64.0
-"""A change is more than rounding if it is so many times what the right file or Keras is off in that channel, or ε.
+"""A change is more than rounding if it is so many times what float32 does to that channel anyway.
 
-It is no bound of verify's, which knows how sensitive each channel is: it is what a change is called here.
+That is the largest of: how far the right file is off, how far Keras is, how far the right file moves when every weight
+is the next larger float, and one rounding of the channel's largest value. It is no bound of verify's.
 """
 
 
@@ -48,6 +51,16 @@ class Subject:
     right: onnx.ModelProto
     expected: list[tuple[Probe, tuple[Expected, ...]]]
     runtimes: tuple[Runtime, ...]
+
+    @cached_property
+    def next_larger(self) -> Runtime:
+        """The right file with every weight moved by one unit in the last place."""
+        model = copied(self.right)
+        for tensor in model.graph.initializer:
+            array = numpy_helper.to_array(tensor)
+            if array.dtype == np.float32:
+                tensor.CopyFrom(numpy_helper.from_array(np.nextafter(array, np.float32(np.inf)), tensor.name))
+        return open_runtime(file_of(model), "off", 1)
 
     def passes(self, file: OnnxFile) -> bool:
         """Whether verify would call the file right; one that does not run is not."""
@@ -68,11 +81,12 @@ class Subject:
         for probe, expected in self.expected:
             if not probe.required:
                 continue
-            before, after = (each.run(probe.inputs, probe.samples) for each in (self.runtimes[0], wrong))
-            for ours, theirs, each in zip(before, after, expected, strict=True):
+            runs = (each.run(probe.inputs, probe.samples) for each in (self.runtimes[0], wrong, self.next_larger))
+            for ours, theirs, larger, each in zip(*runs, expected, strict=True):
                 assert each.exact is not None
                 change = compare.channels(compare.absolute(ours, theirs))
                 errors = [compare.channels(compare.absolute(x, each.exact)) for x in (ours, each.reference)]
+                errors.append(compare.channels(compare.absolute(ours, larger)))
                 scale = compare.channels(compare.magnitudes(each.exact))
                 if (change > ROUNDINGS * np.maximum.reduce([*errors, compare.EPSILON * scale]) + 1e-37).any():
                     return True
