@@ -13,7 +13,7 @@ from edgebn.graphs import open_graph
 from edgebn.loading import kind_of, open_source
 from edgebn.locating import explain
 from edgebn.report import Verdict
-from edgebn.verifying.certificate import certify
+from edgebn.verifying.certificate import certificate_notes, certificate_of, certify
 from edgebn.verifying.golden import vector_files
 from edgebn.verifying.judging import OnSamples
 from edgebn.verifying.onnx_files import OnnxFile, open_file
@@ -67,6 +67,8 @@ def verify(
         OutputError: if the certificate can not be written.
     """
     check_seed(seed)
+    if data is not None and not isinstance(data, str | Path):
+        raise UsageError(f"data: {type(data).__name__} is neither the name of a data set nor a path")
     rule = _rule(rtol, atol)
     target = None if certificate is None else Path(certificate)
     if target is not None:
@@ -75,11 +77,13 @@ def verify(
     verdict = judge_pair(reference, file, data=data, seed=seed, rule=rule, on_samples=on_samples or _ignore)
     if not verdict.passed:
         verdict = replace(verdict, culprit=_culprit(model_or_path, reference, file, trust=trust))
+    path = Path(onnx_path)
+    vectors = vector_files(path.parent)
     if target is not None:
-        folder = Path(onnx_path).parent
-        vectors = {each.relative_to(folder).as_posix(): each.read_bytes() for each in vector_files(folder)}
-        files.write_bytes(target, certify(verdict, vectors).to_json().encode())
-    return verdict
+        contents = {each.relative_to(path.parent).as_posix(): each.read_bytes() for each in vectors}
+        files.write_bytes(target, certify(verdict, contents).to_json().encode())
+        return verdict
+    return replace(verdict, notes=(*verdict.notes, *certificate_notes(path, certificate_of(path), vectors)))
 
 
 def check_seed(seed: Any) -> None:

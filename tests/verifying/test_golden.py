@@ -191,6 +191,13 @@ def test_several_tensors(tmp_path: Path) -> None:
     assert edgebn.replay(tmp_path / "any.onnx").passed
 
 
+def test_verify_says_so_too_if_the_file_is_not_the_certified_one(folder: Path) -> None:
+    add_metadata(folder)
+    verdict = edgebn.verify(keras_models.textbook("cnn", "mixed"), folder / "cnn.onnx")
+    assert verdict.passed
+    assert verdict.notes == ("cnn.onnx: is not the file that cnn.certificate.json is of",)
+
+
 def test_verify_certifies_a_file_that_is_there(tmp_path: Path) -> None:
     model, path = keras_models.textbook("mlp"), tmp_path / "mlp.onnx"
     edgebn.fold_export(model, path, golden=1)
