@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from edgebn.errors import ConversionError, EdgebnError, InputError, OutputError, UsageError
     from edgebn.pipeline import fold_export, inspect
     from edgebn.training.fit import train
-    from edgebn.verifying.verdict import verify
+    from edgebn.verification import verify
+    from edgebn.verifying.golden import replay
 
 _HOMES = {
     "bench": "edgebn.benching.benchmark",
     "train": "edgebn.training.fit",
     "fold_export": "edgebn.pipeline",
     "inspect": "edgebn.pipeline",
-    "verify": "edgebn.verifying.verdict",
+    "verify": "edgebn.verification",
+    "replay": "edgebn.verifying.golden",
     "EdgebnError": "edgebn.errors",
     "UsageError": "edgebn.errors",
     "InputError": "edgebn.errors",
@@ -46,6 +48,7 @@ __all__ = [
     "bench",
     "fold_export",
     "inspect",
+    "replay",
     "train",
     "verify",
 ]

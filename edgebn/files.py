@@ -86,6 +86,28 @@ def write_all(contents: Mapping[Path, bytes]) -> None:
                 os.fsync(stream.fileno())
 
 
+@contextlib.contextmanager
+def folder_made(folder: Path) -> Iterator[None]:
+    """Make the folder if it is not there; if the block fails, it is gone again, unless something is in it.
+
+    Raises:
+        OutputError: if it can not be made.
+    """
+    if folder.is_dir():
+        yield
+        return
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise write_failure(folder, error) from error
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
+
+
 def is_file(path: Path) -> bool:
     """Whether there is a regular file; no, too, for a name that the system does not even look up."""
     try:

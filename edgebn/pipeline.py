@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from importlib import metadata
@@ -17,9 +18,11 @@ from edgebn.exporting import name_outputs
 from edgebn.folding import Plan, apply, plan
 from edgebn.graphs import Graph, open_graph
 from edgebn.loading.onnx_files import parts_of
+from edgebn.proving import Suspect, certified
+from edgebn.proving import certificate as certificate_content
 from edgebn.report import ExportReport, Folded, Inspection, Kept
 from edgebn.tidying import tidy
-from edgebn.verifying.conversion import check_conversion
+from edgebn.verifying.golden import check_golden
 from edgebn.version import __version__
 
 _Kind = TypeVar("_Kind", Folded, Kept)
@@ -32,12 +35,15 @@ def fold_export(
     opset: int | None = None,
     report: str | Path | None = None,
     trust: bool = False,
+    verify: bool = True,
+    golden: int = 0,
+    certificate: str | Path | None = None,
 ) -> ExportReport:
     """Fold every BatchNormalization that mathematics allows into its neighbours, and write the model as ONNX.
 
     The file has the model's inputs and outputs in Keras's layout and order, with a symbolic `batch` axis. It is written
-    only after onnx's full check has passed, onnxruntime has loaded it, and it gives what Keras gives on a few random
-    samples; the same model gives the same bytes.
+    only after onnx's full check has passed, onnxruntime has loaded it, and it gives what the model gives on a few
+    random samples, as `edgebn.verify` would judge it; the same model gives the same bytes.
 
     Args:
         model_or_path: a `keras.Model`, a `.keras` or `.h5` file, a SavedModel folder, or an `.onnx` file, whose inputs
@@ -46,19 +52,26 @@ def fold_export(
         opset: version of the ONNX operator set, 13 to 18; by default 18, and an ONNX file keeps its own.
         report: where to write the returned report as JSON as well, if anywhere.
         trust: allow layers that run code which the model file brings along (Lambda).
+        verify: compare with the model on a few random samples before anything is written.
+        golden: how many golden data sets to write beside the file, as `test_data_set_0/input_0.pb, output_0.pb`….
+        certificate: where to write a certificate, for which everything is compared that `edgebn.verify` compares; a
+            summary of it goes into the file's metadata.
 
     Raises:
         UsageError: if there is nothing to read at the path, no way to write to `out_path`, or no such opset.
         InputError: if the model can not be opened.
-        ConversionError: if the model has no ONNX form, is converted wrongly, or onnx or onnxruntime rejects the result.
+        ConversionError: if the model has no ONNX form, onnx or onnxruntime rejects the result, or it computes something
+            else than the model; the message says from which layer or fold on.
         OutputError: if writing fails; a file that was there before stays as it was.
     """
     out_path, report_path = Path(out_path), None if report is None else Path(report)
-    for path in (out_path, report_path):
+    certificate_path = None if certificate is None else Path(certificate)
+    for path in (out_path, report_path, certificate_path):
         if path is not None:
             files.check_writable(path)
+    check_golden(out_path.parent, golden)
     graph = open_graph(model_or_path, opset=opset, trust=trust)
-    _check_distinct(model_or_path, out_path, report_path)
+    _check_distinct(model_or_path, out_path, report_path, certificate_path)
     planned, folded = _folded(graph)
     _describe(folded, graph, planned)
     proto = ir.to_proto(folded)
@@ -66,11 +79,18 @@ def fold_export(
         raise ConversionError(f"{graph.name}: larger than 2 GB, the most that one ONNX file can hold; nothing written")
     content = proto.SerializeToString(deterministic=True)
     _check(proto, content, graph.name)
-    if graph.source is not None:
-        check_conversion(graph.source, content, graph.model)
-    result = _report(graph, out_path, content, folded, planned)
-    reports = {} if report_path is None else {report_path: result.to_json().encode()}
-    files.write_all({out_path: content, **reports})
+    suspect = Suspect(graph, model_or_path, content, folded)
+    extras: dict[Path, bytes] = {}
+    notes = suspect.check() if verify and certificate_path is None else ()
+    vectors = suspect.golden_vectors(golden) if golden else {}
+    if certificate_path is not None:
+        verdict = suspect.verdict(out_path.name)
+        content = certified(proto, verdict)
+        extras[certificate_path] = certificate_content(verdict, hashlib.sha256(content).hexdigest(), vectors)
+    result = _report(graph, out_path, content, folded, planned, notes)
+    if report_path is not None:
+        extras[report_path] = result.to_json().encode()
+    _write({out_path: content, **{out_path.parent / path: each for path, each in vectors.items()}, **extras})
     return result
 
 
@@ -154,7 +174,17 @@ def _check(proto: onnx.ModelProto, content: bytes, name: str) -> None:
         raise ConversionError(f"{name}: onnxruntime rejects the converted model; nothing written: {error}") from error
 
 
-def _report(graph: Graph, out_path: Path, content: bytes, model: ir.Model, planned: Plan) -> ExportReport:
+def _write(contents: dict[Path, bytes]) -> None:
+    """Write all or nothing; the folders of golden vectors are made."""
+    with contextlib.ExitStack() as stack:
+        for folder in dict.fromkeys(path.parent for path in contents):
+            stack.enter_context(files.folder_made(folder))
+        files.write_all(contents)
+
+
+def _report(
+    graph: Graph, out_path: Path, content: bytes, model: ir.Model, planned: Plan, notes: tuple[str, ...]
+) -> ExportReport:
     return ExportReport(
         source=graph.name,
         source_sha256=graph.sha256,
@@ -168,7 +198,7 @@ def _report(graph: Graph, out_path: Path, content: bytes, model: ir.Model, plann
         nodes_before=len(graph.model.graph),
         folded=_only(Folded, planned),
         kept=_only(Kept, planned),
-        notes=graph.notes,
+        notes=(*graph.notes, *notes),
         versions={package: metadata.version(package) for package in graph.packages},
     )
 

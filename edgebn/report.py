@@ -158,46 +158,178 @@ class ExportReport(Report):
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
-    """One probe, run by Keras and by one onnxruntime session at one batch size, compared for one output.
+class Distance:
+    """How far two results are apart at most.
 
-    `max_abs` is the largest absolute difference between the two; `keras_error` and `onnx_error` are those of each from
-    the model in float64 (None where it could not be rebuilt so), `sensitivity` is how far the output moves when every
-    weight is rounded once. `scale` is the output's largest absolute value.
-    `changed_labels` counts samples whose argmax differs (None where the output is not a row of scores).
+    `relative` is by the largest value of the channel, `ulps` in units in the last place (float32) of that value; each
+    is that of the channel that is worst by it.
+    """
+
+    max_abs: float
+    relative: float
+    ulps: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One output on one probe, as one runtime gives it at one batch size, against the reference.
+
+    `difference` is ONNX against the reference, `error` and `reference_error` are those of each from the model in
+    float64 (None where it can not be had). `sensitivity` is how far the output moves when every weight is rounded once.
+    Every channel has its own tolerance: `channel` is the one that uses most of it, `tolerance` is that channel's, and
+    `used` the share that is used, at most 1 if `passed`. `not_finite` counts elements of the reference that are NaN or
+    infinite; a probe that feeds such numbers is not `required` to pass. `changed_labels` counts samples whose argmax
+    differs (None where the output is not a row of scores). `threads` is 0 for onnx's own reference evaluator.
     """
 
     output: str
     probe: str
     optimisation: str
+    threads: int
     batch_size: int
     samples: int
-    max_abs: float
-    keras_error: float | None
-    onnx_error: float | None
+    difference: Distance
+    error: Distance | None
+    reference_error: Distance | None
     sensitivity: float
     scale: float
+    channel: int
     tolerance: float
+    used: float
+    not_finite: int
     changed_labels: int | None
+    required: bool
     passed: bool
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict(Report):
-    """Whether an ONNX file computes what its Keras model computes, and every number that says so."""
+class RuntimeDifference:
+    """How far one runtime is from onnxruntime without optimisations on one thread: the same file, all probes."""
 
-    schema: ClassVar[str] = "edgebn/verdict/1"
+    output: str
+    optimisation: str
+    threads: int
+    difference: Distance
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """A sample that ONNX labels otherwise. `margin` is by how much the reference prefers its own label.
+
+    It is a `tie` if roundings that are allowed in both scores can decide between them.
+    """
+
+    sample: int
+    reference_label: int
+    onnx_label: int
+    label: int | None
+    margin: float
+    tie: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Decisions:
+    """The labels (argmax) of an output on all samples of the data; accuracies in [0, 1], None without labels.
+
+    `changed` is `ties` and `real` together; `changes` are the first of them.
+    """
+
+    output: str
+    samples: int
+    reference_accuracy: float | None
+    onnx_accuracy: float | None
+    changed: int
+    ties: int
+    real: int
+    changes: tuple[Change, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict(Report):
+    """Whether an ONNX file computes what its reference computes, and every number that says so.
+
+    `rule` is "rounding" (the default) or "numpy", with `rtol` and `atol`. `smallest_atol` and `smallest_rtol` are the
+    smallest that would pass by numpy's rule, each with 0 for the other; `used` is the largest share of a tolerance.
+    `clip_sides` says how many of the sides of the file's clips (a ReLU's channel has two) the inputs reached, of how
+    many. `culprit` says where it went wrong, if it did and that could be found.
+    """
+
+    schema: ClassVar[str] = "edgebn/verdict/2"
     passed: bool
-    keras_model: str
+    reference: str
+    reference_sha256: str
     onnx_model: str
     onnx_sha256: str
+    rule: str
+    rtol: float | None
+    atol: float | None
     data: str | None
     seed: int
     max_abs: float
-    changed_labels: int
-    labelled_samples: int
+    smallest_atol: float
+    smallest_rtol: float
+    used: float
+    clip_sides: tuple[int, int]
+    decisions: tuple[Decisions, ...]
+    runtimes: tuple[RuntimeDifference, ...]
     comparisons: tuple[Comparison, ...]
+    notes: tuple[str, ...]
+    culprit: str | None
+    cpu: str
     versions: dict[str, str]
+
+    @property
+    def changed_labels(self) -> int:
+        """On the data, over all outputs."""
+        return sum(each.changed for each in self.decisions)
+
+
+@dataclasses.dataclass(frozen=True)
+class Replayed:
+    """One output of one golden data set: how far this machine is from the recorded value, and how far it may be."""
+
+    data_set: str
+    output: str
+    samples: int
+    difference: Distance
+    tolerance: float
+    used: float
+    passed: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Replay(Report):
+    """An ONNX file alone, on its golden vectors. `notes` say what no longer matches its certificate."""
+
+    schema: ClassVar[str] = "edgebn/replay/1"
+    passed: bool
+    onnx_model: str
+    onnx_sha256: str
+    certificate: str | None
+    replayed: tuple[Replayed, ...]
+    notes: tuple[str, ...]
+    seconds: float
+    cpu: str
+    versions: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate(Report):
+    """What was verified, by what, with which result.
+
+    `vectors` maps the golden vectors' paths, relative to the certificate's folder, to their SHA-256.
+    """
+
+    schema: ClassVar[str] = "edgebn/certificate/1"
+    passed: bool
+    source: str
+    source_sha256: str
+    onnx_model: str
+    onnx_sha256: str
+    vectors: dict[str, str]
+    cpu: str
+    versions: dict[str, str]
+    verdict: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,9 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("__init__",),  # the public names, each imported on first use
-    ("pipeline",),
+    ("pipeline", "verification"),
+    ("proving",),
+    ("locating",),
     ("graphs",),
     ("training", "exporting", "verifying", "benching"),
     ("loading", "datasets"),
@@ -38,11 +40,15 @@ IMPORTERS = {
     "onnxruntime": {"backends"},
     "matplotlib": {"benching"},
     "tf2onnx": {"exporting"},
-    "google": {"loading"},
+    "google": {"loading", "verifying"},
     "h5py": {"loading"},
-    "onnx": {"benching", "pipeline", "graphs", "exporting", "loading", "verifying"},
-    "onnx_ir": {"pipeline", "graphs", "exporting", "folding", "loading", "tidying", "verifying"},
-    "numpy": {"algebra", "benching", "datasets", "exporting", "folding", "loading", "tidying", "verifying"},
+    "onnx": {"benching", "pipeline", "graphs", "exporting", "loading", "proving", "verifying"},
+    "onnx_ir": {
+        *("pipeline", "proving", "locating", "graphs", "exporting", "folding", "loading", "tidying", "verifying"),
+    },
+    "numpy": {
+        *("algebra", "benching", "datasets", "exporting", "folding", "loading", "locating", "tidying", "verifying"),
+    },
 }
 HEAVY = ("h5py", "keras", "matplotlib", "numpy", "onnx", "onnx_ir", "onnxruntime", "rich", "tensorflow", "tf2onnx")
 

@@ -156,4 +156,6 @@ def test_its_metadata_names_the_keras_model(name: str) -> None:
 def test_no_label_changes_on_all_test_digits(name: str) -> None:
     verdict = edgebn.verify(file(name, ".keras"), file(name, ".onnx"), data=str(MNIST))
     assert verdict.passed
-    assert (verdict.changed_labels, verdict.labelled_samples) == (0, 10_000)
+    (decisions,) = verdict.decisions
+    assert (decisions.changed, decisions.samples) == (0, 10_000)
+    assert decisions.onnx_accuracy == decisions.reference_accuracy == round(record(name)["test_accuracy"], 4)

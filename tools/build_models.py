@@ -22,6 +22,7 @@ from edgebn.datasets import Dataset, load_dataset, scaled
 from edgebn.loading import Source, open_source
 from edgebn.report import ExportReport, TrainingRecord, Verdict
 from edgebn.training.architectures import ARCHITECTURES
+from edgebn.verifying.probes import DATA
 from edgebn.verifying.reference import float64_truth
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -72,7 +73,7 @@ def main() -> None:
         source = open_source(keras_path)
         write_golden_vectors(source, load_dataset(arguments.data), folder / "test_data_set_0")
         (folder / "README.md").write_text(card(record, report, verdict, latency(onnx_path, source)), "utf-8")
-        print(f"{folder.name}: accuracy {record.test_accuracy:.2%}, difference {on_digits(verdict, 'max_abs'):.1e}")
+        print(f"{folder.name}: accuracy {record.test_accuracy:.2%}, difference {on_digits(verdict, 'difference'):.1e}")
 
 
 def card(record: TrainingRecord, report: ExportReport, verdict: Verdict, microseconds: float) -> str:
@@ -83,9 +84,9 @@ def card(record: TrainingRecord, report: ExportReport, verdict: Verdict, microse
         name=name,
         description=" ".join((ARCHITECTURES[name].build.__doc__ or "").split()),
         accuracy=record.test_accuracy,
-        max_abs=on_digits(verdict, "max_abs"),
-        onnx_error=on_digits(verdict, "onnx_error"),
-        keras_error=on_digits(verdict, "keras_error"),
+        max_abs=on_digits(verdict, "difference"),
+        onnx_error=on_digits(verdict, "error"),
+        keras_error=on_digits(verdict, "reference_error"),
         changed=verdict.changed_labels,
         operators=" → ".join(report.nodes),
         input_name=input_name,
@@ -110,8 +111,8 @@ def shape_text(shape: tuple[int | str, ...]) -> str:
 
 
 def on_digits(verdict: Verdict, field: str) -> float:
-    """The largest value of one field of the comparisons on digits."""
-    return max(getattr(each, field) for each in verdict.comparisons if each.probe == "digits")
+    """The largest of one distance of the comparisons on digits."""
+    return max(getattr(each, field).max_abs for each in verdict.comparisons if each.probe == DATA)
 
 
 def write_golden_vectors(source: Source, dataset: Dataset, folder: Path) -> None:

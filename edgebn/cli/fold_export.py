@@ -23,20 +23,53 @@ if TYPE_CHECKING:
 )
 @options.opset
 @click.option("--report", type=options.PATH, help="Where to write what was done, as JSON.")
+@click.option(
+    "--golden", type=click.IntRange(0, 1000), default=0, metavar="N", help="Write N golden data sets beside it."
+)
+@click.option(
+    "--certificate", type=options.PATH, help="Verify as `edgebn verify` does, and write a certificate, as JSON."
+)
+@click.option("--no-verify", is_flag=True, help="Write what was not compared with MODEL.")
 @options.trust
-def fold_export(model: Path, output: Path | None, opset: int | None, report: Path | None, trust: bool) -> None:
+def fold_export(
+    model: Path,
+    output: Path | None,
+    opset: int | None,
+    report: Path | None,
+    golden: int,
+    certificate: Path | None,
+    no_verify: bool,
+    trust: bool,
+) -> None:
     """Fold every BatchNormalization of MODEL into its neighbours, and write it as ONNX.
 
-    MODEL is a .keras or .h5 file, a SavedModel folder, or an .onnx file from any tool.
+    MODEL is a .keras or .h5 file, a SavedModel folder, or an .onnx file from any tool. Before anything is written, the
+    result is compared with MODEL on a few random samples, and refused if it differs.
     """
     import edgebn
 
     stem = model.resolve().stem
     output = output or Path(f"{stem}.folded.onnx" if model.suffix == ".onnx" else f"{stem}.onnx")
-    result = edgebn.fold_export(model, output, opset=opset, report=report, trust=trust)
+    result = edgebn.fold_export(
+        model,
+        output,
+        opset=opset,
+        report=report,
+        trust=trust,
+        verify=not no_verify,
+        golden=golden,
+        certificate=certificate,
+    )
     _show(result)
-    if report is not None:
-        click.echo(f"wrote {report}")
+    if golden:
+        click.echo(
+            f"wrote {output.parent / 'test_data_set_0'} … {golden - 1}"
+            if golden > 1
+            else f"wrote {output.parent / 'test_data_set_0'}"
+        )
+    for path in (certificate, report):
+        if path is not None:
+            click.echo(f"wrote {path}")
 
 
 def _show(result: ExportReport) -> None:

@@ -2,78 +2,242 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from edgebn.cli import options, tables
+from edgebn.cli import junit, options, tables
 
 if TYPE_CHECKING:
-    from edgebn.report import Comparison, Verdict
+    from edgebn.report import Comparison, Decisions, Replay, Verdict
+    from edgebn.verifying.judging import OnSamples
 
 DIFFERS = 1
 
 
 @click.command()
 @click.argument("model", type=options.PATH)
-@click.argument("onnx_model", metavar="ONNX_MODEL", type=options.PATH)
-@options.data
+@click.argument("onnx_model", metavar="[ONNX_MODEL]", type=options.PATH, required=False)
+@click.option(
+    "--data",
+    metavar="NAME|FILE.npz",
+    help="Digits as for train, or an .npz file with an array for each input and, if known, labels.",
+)
 @options.seed("the random inputs")
+@click.option("--rtol", type=click.FloatRange(0.0), help="Pass by numpy's rule, with this tolerance by MODEL's result.")
+@click.option("--atol", type=click.FloatRange(0.0), help="Pass by numpy's rule, with this absolute tolerance.")
+@click.option("--certificate", type=options.PATH, help="Where to write a certificate, as JSON.")
+@click.option("--junit", "junit_path", type=options.PATH, help="Where to write the verdict as JUnit XML.")
 @click.option("--json", "as_json", is_flag=True, help="Print every number as JSON.")
 @options.trust
-def verify(model: Path, onnx_model: Path, data: str | None, seed: int, as_json: bool, trust: bool) -> None:
-    """Prove that ONNX_MODEL computes what the Keras MODEL computes.
+def verify(
+    model: Path,
+    onnx_model: Path | None,
+    data: str | None,
+    seed: int,
+    rtol: float | None,
+    atol: float | None,
+    certificate: Path | None,
+    junit_path: Path | None,
+    as_json: bool,
+    trust: bool,
+) -> None:
+    """Prove that ONNX_MODEL computes what MODEL computes: a Keras model, or another ONNX file.
 
-    Runs both on CPU on real test digits, if the model takes them, and on random inputs of both signs, in batches of 1
-    and more, with onnxruntime's optimisations off and on. Exit code 0: equal up to rounding; 1: not.
+    Runs both on CPU on real data, if there are, and on inputs that hurt, at every level of onnxruntime's optimisations.
+    With one ONNX file alone, replays the golden vectors that lie beside it, without TensorFlow. Exit code 0: equal up
+    to rounding; 1: not.
     """
     import edgebn
 
-    verdict = edgebn.verify(model, onnx_model, data=data, seed=seed, trust=trust)
-    if as_json:
-        click.echo(verdict.to_json(), nl=False)
+    if junit_path is not None:
+        _check_writable(junit_path)
+    result: Verdict | Replay
+    if onnx_model is None:
+        _refuse_with_one_model(data=data, rtol=rtol, atol=atol, certificate=certificate)
+        result = edgebn.replay(model)
     else:
-        _show(verdict)
-    if not verdict.passed:
+        with _progress() as on_samples:
+            result = edgebn.verify(
+                model,
+                onnx_model,
+                data=data,
+                seed=seed,
+                rtol=rtol,
+                atol=atol,
+                certificate=certificate,
+                trust=trust,
+                on_samples=on_samples,
+            )
+    if junit_path is not None:
+        junit.write(junit_path, result)
+    if as_json:
+        click.echo(result.to_json(), nl=False)
+    else:
+        _show(result)
+        for path in (certificate, junit_path):
+            if path is not None:
+                click.echo(f"wrote {path}")
+    if not result.passed:
         sys.exit(DIFFERS)
 
 
-def _show(verdict: Verdict) -> None:
+def _refuse_with_one_model(**given: object) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise click.UsageError(f"--{name} needs two models: MODEL and ONNX_MODEL.")
+
+
+def _check_writable(path: Path) -> None:
+    from edgebn import files
+
+    files.check_writable(path)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[OnSamples]:
+    """A line on stderr that says which probe runs and how many of its samples are done: on a terminal only."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("opening", total=None)
+        yield lambda probe, samples: progress.update(task, description=probe, completed=samples)
+
+
+def _show(result: Verdict | Replay) -> None:
+    from edgebn.report import Replay
+
+    if isinstance(result, Replay):
+        _show_replay(result)
+    else:
+        _show_verdict(result)
+    for note in result.notes:
+        click.echo(note)
+    click.echo("PASS: equal up to rounding" if result.passed else "FAIL: the two compute different functions")
+
+
+def _show_replay(replay: Replay) -> None:
+    rows = [
+        (
+            each.data_set,
+            each.output,
+            f"{each.samples:,}",
+            tables.number(each.difference.max_abs),
+            tables.number(each.tolerance),
+            "ok" if each.passed else "DIFFERS",
+        )
+        for each in replay.replayed
+    ]
+    tables.show(
+        f"{replay.onnx_model} on its golden vectors",
+        ("data set", "output", "samples>", "difference>", "allowed>", ""),
+        rows,
+    )
+    if replay.certificate is not None:
+        click.echo(f"certificate: {replay.certificate}")
+
+
+def _show_verdict(verdict: Verdict) -> None:
     groups: dict[tuple[str, str], list[Comparison]] = {}
     for comparison in verdict.comparisons:
-        groups.setdefault((comparison.probe, comparison.output), []).append(comparison)
-    levels = ", ".join(dict.fromkeys(each.optimisation for each in verdict.comparisons))
+        if comparison.threads:
+            groups.setdefault((comparison.probe, comparison.output), []).append(comparison)
     several = len({each.output for each in verdict.comparisons}) > 1
     tables.show(
-        f"{verdict.onnx_model} against {verdict.keras_model} (onnxruntime's optimisations: {levels})",
-        ("inputs", *(["output"] if several else []), "samples>", "batches", "ONNX-Keras>", "error>", "allowed>", ""),
+        f"{verdict.onnx_model} against {verdict.reference}",
+        (
+            "inputs",
+            *(["output"] if several else []),
+            "samples>",
+            "batches",
+            "difference>",
+            "error>",
+            "its own>",
+            "used>",
+            "",
+        ),
         [_row(comparisons, several) for comparisons in groups.values()],
     )
-    click.echo("ONNX-Keras: max abs difference; error: of ONNX from the model in float64, where that can be had")
-    if verdict.data is not None:
-        digits = max(each.max_abs for each in verdict.comparisons if each.probe == "digits")
-        click.echo(
-            f"{verdict.labelled_samples:,} test digits of {verdict.data}: "
-            f"max abs difference {tables.number(digits)}, {verdict.changed_labels} changed labels"
-        )
-    click.echo("PASS: equal up to rounding" if verdict.passed else "FAIL: the two compute different functions")
+    click.echo("error: of ONNX from the model in float64; its own: that of the model; used: of what rounding may do")
+    _show_outputs(verdict)
+    _show_runtimes(verdict)
+    for decisions in verdict.decisions:
+        _show_decisions(verdict, decisions)
+    if verdict.clip_sides[1]:
+        reached, sides = verdict.clip_sides
+        click.echo(f"the inputs reach {reached:,} of {sides:,} sides of clips (ReLU and the like)")
+    rtol = "" if verdict.smallest_rtol == float("inf") else f" or --rtol {verdict.smallest_rtol:.2g}"
+    click.echo(f"smallest tolerance that would pass: --atol {verdict.smallest_atol:.2g}{rtol}")
+    if verdict.culprit is not None:
+        click.echo(f"where: {verdict.culprit}")
 
 
 def _row(comparisons: list[Comparison], several_outputs: bool) -> tuple[str, ...]:
-    worst = max(comparisons, key=lambda each: _error(each) / each.tolerance if each.tolerance else _error(each))
+    worst = max(comparisons, key=lambda each: each.used)
     return (
         worst.probe,
         *([worst.output] if several_outputs else []),
         f"{max(each.samples for each in comparisons):,}",
         ", ".join(dict.fromkeys(str(each.batch_size) for each in comparisons)),
-        tables.number(max(each.max_abs for each in comparisons)),
-        tables.number(_error(worst)),
-        tables.number(worst.tolerance),
-        "ok" if all(each.passed for each in comparisons) else "DIFFERS",
+        tables.number(max(each.difference.max_abs for each in comparisons)),
+        "-" if worst.error is None else tables.number(worst.error.max_abs),
+        "-" if worst.reference_error is None else tables.number(worst.reference_error.max_abs),
+        _share(worst.used) if worst.required else "",
+        "ok" if all(each.passed for each in comparisons) else "DIFFERS" if worst.required else "not required",
     )
 
 
-def _error(comparison: Comparison) -> float:
-    return comparison.max_abs if comparison.onnx_error is None else comparison.onnx_error
+def _share(used: float) -> str:
+    return f"{used:.0%}" if used < 100.0 else f"{used:.1e}×"
+
+
+def _show_outputs(verdict: Verdict) -> None:
+    """Of each output the three distances, the largest of all that is required."""
+    rows = []
+    for name in dict.fromkeys(each.output for each in verdict.comparisons):
+        required = [each for each in verdict.comparisons if each.output == name and each.required]
+        for what, distances in (
+            ("ONNX from the model", [each.difference for each in required]),
+            ("ONNX from the model in float64", [each.error for each in required]),
+            ("the model from itself in float64", [each.reference_error for each in required]),
+        ):
+            known = [each for each in distances if each is not None]
+            if known:
+                largest = (max(getattr(each, field) for each in known) for field in ("max_abs", "relative", "ulps"))
+                rows.append((name, what, *map(tables.number, largest)))
+    tables.show("largest distances", ("output", "", "max abs>", "by its scale>", "ulps>"), rows)
+
+
+def _show_runtimes(verdict: Verdict) -> None:
+    """How far each level of optimisation is from none, if any is."""
+    levels: dict[str, float] = {}
+    for each in verdict.runtimes:
+        name = f"{each.optimisation}, {each.threads} threads" if each.threads > 1 else each.optimisation
+        levels[name] = max(levels.get(name, 0.0), each.difference.max_abs)
+    shown = "; ".join(f"{name} {tables.number(difference)}" for name, difference in levels.items())
+    click.echo(f"onnxruntime against itself without optimisations: {shown}")
+
+
+def _show_decisions(verdict: Verdict, decisions: Decisions) -> None:
+    accuracy = ""
+    if decisions.reference_accuracy is not None and decisions.onnx_accuracy is not None:
+        accuracy = f"accuracy {decisions.onnx_accuracy:.2%} (model {decisions.reference_accuracy:.2%}), "
+    ties = f", {decisions.ties} of them ties within rounding" if decisions.changed else ""
+    click.echo(
+        f"{decisions.samples:,} samples of {verdict.data}, {decisions.output}: {accuracy}"
+        f"{decisions.changed} changed labels{ties}"
+    )
+    for change in decisions.changes[:5]:
+        label = "" if change.label is None else f", right is {change.label}"
+        kind = "a tie" if change.tie else "real"
+        click.echo(
+            f"  sample {change.sample}: {change.onnx_label} instead of {change.reference_label}{label}, "
+            f"margin {tables.number(change.margin)}: {kind}"
+        )

@@ -36,10 +36,11 @@ _NO_GAIN = "every exact route would leave more nodes than there are now"
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of each affine, and what each changed node is to be written as."""
+    """What becomes of each affine, and what each changed node is to be written as. `settled` counts the steps."""
 
     fates: tuple[Fate, ...]
     edits: Mapping[ir.Node, Edit]
+    settled: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,17 +70,18 @@ class _Split:
     forward: Affine | None = None
 
 
-def plan(view: View) -> Plan:
-    """Plan all affines of the graph, in topological order. Nothing is changed.
+def plan(view: View, steps: int | None = None) -> Plan:
+    """Plan all affines of the graph, in topological order; or the first `steps` of them alone. Nothing is changed.
 
     The shapes of the graph's tensors must have been inferred; what has no shape is left alone.
     """
     planner = _Planner(view)
     with np.errstate(all="ignore"):  # what is not finite is refused by the laws
-        planner.settle_all()
-        planner.move_clips_behind_pools()
-        planner.turn_mixed_clips_into_relus()
-    return Plan(planner.fates(), dict(planner.router.edits))
+        settled = planner.settle(steps)
+        if steps is None:
+            planner.move_clips_behind_pools()
+            planner.turn_mixed_clips_into_relus()
+    return Plan(planner.fates(), dict(planner.router.edits), settled)
 
 
 class _Planner:
@@ -95,20 +97,26 @@ class _Planner:
         """Those of BatchNormalizations and of other affines that were more than a layer's bias."""
         return tuple(fate for site, fate in self._fates.items() if not self._is_bias(site))
 
-    def settle_all(self) -> None:
-        """Settle each affine, and each sum of branches, when all before it are settled."""
+    def settle(self, steps: int | None) -> int:
+        """Settle each affine, and each sum of branches, when all before it are settled; returns how many of both."""
+        settled = 0
         for node in self._view.nodes():
+            if settled == steps:
+                break
             if self._sole(node, Affine) is not None and node not in self._sites:
                 site = self._site(node)
                 self._sites.update(dict.fromkeys(site.nodes, site))
                 self._fates[site] = self._settle(site)
+                settled += 1
             elif _is_sum(self.router, node):
                 self._merge(node)
+                settled += 1
             elif node.op_type == "BatchNormalization" and node.domain == "" and node not in self._sites:
                 self._keep_unread(node, _unreadable(self._view, node))
         for node in self._view.nodes_of_bodies():
             if node.op_type == "BatchNormalization" and node.domain == "":
                 self._keep_unread(node, Stop(name(node), "it stands in the body of an If, Loop or Scan"))
+        return settled
 
     def _keep_unread(self, node: ir.Node, stop: Stop) -> None:
         self._fates[Site((node,), _IDENTITY)] = Kept(name(node), (), _UNKNOWN, (stop,))

@@ -22,7 +22,7 @@ from edgebn.tidying.padding import merge_pads
 from edgebn.tidying.regions import turn_regions
 from edgebn.tidying.shapes import infer_shapes, make_shapes_constant
 
-__all__ = ["in_order_of_use", "name_nodes", "prepare", "tidy", "unique", "value_names"]
+__all__ = ["in_order_of_use", "infer_shapes", "name_nodes", "prepare", "tidy", "unique", "value_names"]
 
 
 _LONGEST_CHAIN = 8

@@ -1,34 +1,48 @@
-"""Inputs to compare on: real test digits where the model takes them, and random arrays of both signs."""
+"""Inputs to compare on: what the model is used on where that is known, and arrays that hurt.
+
+Every probe is drawn from its own generator, seeded by the seed and its name: one more or fewer changes no other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebn.datasets import Dataset, scaled
 from edgebn.loading import Tensor
 
 Inputs = tuple[NDArray[Any], ...]
+Draw = Callable[[np.random.Generator, tuple[int, ...]], NDArray[Any]]
 
 SAMPLES = 32
-DIGITS = "digits"
-NORMAL = "normal"
-_DYNAMIC_EXTENT = 32
-_SMALL_BATCHES = (1, 7, 32)
+NORMAL, EVERY_INDEX, NOT_FINITE, CLIP_SIDES, DATA = "normal", "every index", "not finite", "clip sides", "data"
+EXTENT = 32
+OTHER_EXTENTS = (45, 64)
+"""What an extent that may vary is probed at as well: an odd one, or if the model does not take that, the other."""
+
+_BATCH_SIZES = (1, 2, 7, 32)
+_DATA_BATCH_SIZES = (1, 256)
 _SMALL_RUNS = 4
+_MOST_INDICES = 1 << 16
+_PIXELS = 255.0
 
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """Samples for every input of a model, in order, and the batch sizes at which to run them."""
+    """Samples for every input of a model, in order, and the batch sizes at which to run them.
+
+    What is not `required` is reported, and does not decide. `labels` are those of the samples, if known.
+    """
 
     name: str
     inputs: Inputs
     batch_sizes: tuple[int, ...]
+    required: bool = True
+    labels: NDArray[Any] | None = None
 
     @property
     def samples(self) -> int:
@@ -39,38 +53,145 @@ class Probe:
         """How many samples to run at `batch_size`: all at the largest, and a few batches at the smaller ones."""
         return self.samples if batch_size == max(self.batch_sizes) else min(self.samples, _SMALL_RUNS * batch_size)
 
-
-def probes(inputs: Sequence[Tensor], dataset: Dataset | None, seed: int, fixed_batch: int | None) -> Iterator[Probe]:
-    """The probes for a model with these `inputs`; `fixed_batch`: the one batch size that the ONNX file allows."""
-    batches = _SMALL_BATCHES if fixed_batch is None else (fixed_batch,)
-    if dataset is not None:
-        images = scaled(dataset.x_test).reshape(-1, *(extent for extent in inputs[0].shape[1:] if extent is not None))
-        usable = len(images) - len(images) % (fixed_batch or 1)
-        if usable:
-            yield Probe(DIGITS, (images[:usable],), (1, 256) if fixed_batch is None else (fixed_batch,))
-    rng = np.random.default_rng(seed)
-    samples = SAMPLES if fixed_batch is None else fixed_batch * max(1, SAMPLES // fixed_batch)
-    kinds = {
-        NORMAL: lambda shape: rng.standard_normal(shape),
-        "uniform": lambda shape: rng.uniform(-1.0, 1.0, shape),
-        "small": lambda shape: rng.standard_normal(shape) / 8.0,
-        "large": lambda shape: 8.0 * rng.standard_normal(shape),
-        "zeros": np.zeros,
-    }
-    for name, draw in kinds.items():
-        yield Probe(name, tuple(_drawn(tensor, samples, draw, rng) for tensor in inputs), batches)
+    def first(self, count: int) -> Inputs:
+        """The first `count` samples."""
+        return tuple(array[:count] for array in self.inputs)
 
 
-def takes_digits(inputs: Sequence[Tensor]) -> bool:
-    """Whether the model has one float input for images of 28 × 28 pixels, flat or not, with one channel."""
-    shapes = {(784,), (28, 28), (28, 28, 1), (1, 28, 28)}
-    return len(inputs) == 1 and inputs[0].shape[1:] in shapes and inputs[0].dtype == "float32"
+@dataclass(frozen=True)
+class Plan:
+    """What may be fed: the model's inputs, how many values those that are indices take, and how many samples.
+
+    `fixed_batch` is the one batch size that a model allows, if it does not allow all.
+    """
+
+    inputs: tuple[Tensor, ...]
+    index_ranges: Mapping[str, int]
+    seed: int = 0
+    samples: int = SAMPLES
+    fixed_batch: int | None = None
+
+    @property
+    def has_varying_extents(self) -> bool:
+        """Whether an extent other than the batch may vary."""
+        return any(extent is None for tensor in self.inputs for extent in tensor.shape[1:])
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Those at which random samples are run; the last is the largest."""
+        if self.fixed_batch is not None:
+            return (self.fixed_batch,)
+        return (*(size for size in _BATCH_SIZES if size < self.samples), self.samples)
+
+    @property
+    def data_batch_sizes(self) -> tuple[int, ...]:
+        """Those at which real data are run."""
+        return _DATA_BATCH_SIZES if self.fixed_batch is None else (self.fixed_batch,)
+
+    def whole_batches(self, samples: int) -> int:
+        """At least one batch, and no sample that would be left over."""
+        batch = self.fixed_batch or 1
+        return max(1, samples // batch) * batch
 
 
-def _drawn(tensor: Tensor, samples: int, draw: Any, rng: np.random.Generator) -> NDArray[Any]:
-    shape = (samples, *(_DYNAMIC_EXTENT if extent is None else extent for extent in tensor.shape[1:]))
+def probes(plan: Plan) -> Iterator[Probe]:
+    """All that needs no run of a model: random and patterned inputs, and every index that an input may be."""
+    floats = any(np.dtype(tensor.dtype).kind == "f" for tensor in plan.inputs)
+    for name in _kinds(plan) if floats else ("normal", "constants"):
+        yield random_probe(plan, name)
+    if plan.index_ranges:
+        yield every_index(plan)
+
+
+def random_probe(plan: Plan, name: str, extent: int = EXTENT, samples: int | None = None) -> Probe:
+    """The probe of this name. Integers are drawn from the range that is known of them."""
+    rng = np.random.default_rng((plan.seed, zlib.crc32(f"{name} {extent}".encode())))
+    count = plan.whole_batches(samples or plan.samples)
+    inputs = tuple(_drawn(tensor, plan, name, (count, *_extents(tensor, extent)), rng) for tensor in plan.inputs)
+    shown = name if extent == EXTENT else f"{name}, {extent} long"
+    return Probe(shown, inputs, plan.batch_sizes, required=name != NOT_FINITE)
+
+
+def every_index(plan: Plan) -> Probe:
+    """All values of every input that is an index, in a random order; the others are drawn as ever."""
+    lengths = {tensor.name: int(np.prod(_extents(tensor, EXTENT), dtype=int)) for tensor in plan.inputs}
+    wanted = (-(-min(rows, _MOST_INDICES) // lengths[name]) for name, rows in plan.index_ranges.items())
+    drawn = random_probe(plan, NORMAL, samples=max(plan.samples, *wanted))
+    rng = np.random.default_rng((plan.seed, zlib.crc32(EVERY_INDEX.encode())))
+    inputs = [
+        _permuted(array, plan.index_ranges[tensor.name], rng) if tensor.name in plan.index_ranges else array
+        for tensor, array in zip(plan.inputs, drawn.inputs, strict=True)
+    ]
+    return Probe(EVERY_INDEX, tuple(inputs), plan.batch_sizes[-1:])
+
+
+def _permuted(array: NDArray[Any], rows: int, rng: np.random.Generator) -> NDArray[Any]:
+    return np.resize(rng.permutation(rows), array.shape).astype(array.dtype)
+
+
+def _kinds(plan: Plan) -> tuple[str, ...]:
+    """The names of the random probes; pixels up to 255 for what may be an image."""
+    images = any(len(tensor.shape) == 4 and tensor.shape[-1] in {1, 3} for tensor in plan.inputs)
+    return tuple(name for name in _DRAWS if images or name != "bytes")
+
+
+def _extents(tensor: Tensor, extent: int) -> tuple[int, ...]:
+    return tuple(extent if known is None else known for known in tensor.shape[1:])
+
+
+def _drawn(tensor: Tensor, plan: Plan, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
     dtype = np.dtype(tensor.dtype)
     if dtype.kind == "f":
-        return np.asarray(draw(shape), dtype)
-    highest = 256 if dtype == np.uint8 else 2  # of other integers only 0 and 1 are known to be in range
+        return np.asarray(_DRAWS[name](rng, shape), dtype)
+    # of integers that are no index, only 0 and 1 are known to be in range
+    highest = 256 if dtype == np.uint8 else plan.index_ranges.get(tensor.name, 2)
+    if name == "constants":
+        return _repeated((0, highest - 1), shape).astype(dtype)
     return rng.integers(0, highest, shape).astype(dtype)
+
+
+def _repeated(values: Sequence[float], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Whole samples of one value each, in turn."""
+    each = np.resize(np.asarray(values, np.float64), shape[0]).reshape(-1, *[1] * (len(shape) - 1))
+    return np.broadcast_to(each, shape).copy()
+
+
+def _constants(_: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    return _repeated((0.0, 1.0, -1.0, 0.5), shape)
+
+
+def _single_elements(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Zeros but for one element, the first and the last among them."""
+    flat = np.zeros((shape[0], int(np.prod(shape[1:], dtype=int))))
+    places = rng.integers(0, flat.shape[1], shape[0])
+    places[:2] = (0, flat.shape[1] - 1)[: len(places)]
+    flat[np.arange(shape[0]), places] = rng.choice((-4.0, 4.0), shape[0])
+    return flat.reshape(shape)
+
+
+def _border(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Zeros inside, random numbers at both ends of every axis but the batch and the channels."""
+    array, inside = rng.standard_normal(shape), (slice(None),) + (slice(1, -1),) * (len(shape) - 2)
+    array[inside if len(shape) > 2 else np.s_[:, 1:-1]] = 0.0
+    return array
+
+
+def _not_finite(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    array = rng.standard_normal(shape)
+    flat = array.reshape(shape[0], -1)
+    flat[np.arange(shape[0]), rng.integers(0, flat.shape[1], shape[0])] = np.resize((np.nan, np.inf, -np.inf), shape[0])
+    return array
+
+
+_DRAWS: Mapping[str, Draw] = {
+    NORMAL: lambda rng, shape: rng.standard_normal(shape),
+    "uniform": lambda rng, shape: rng.uniform(0.0, 1.0, shape),
+    "signed": lambda rng, shape: rng.uniform(-1.0, 1.0, shape),
+    "bytes": lambda rng, shape: rng.integers(0, int(_PIXELS) + 1, shape),
+    "constants": _constants,
+    "single elements": _single_elements,
+    "border": _border,
+    "large": lambda rng, shape: 64.0 * rng.standard_normal(shape),
+    "tiny": lambda rng, shape: rng.standard_normal(shape) / 4096.0,
+    NOT_FINITE: _not_finite,
+}

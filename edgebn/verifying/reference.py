@@ -1,9 +1,10 @@
-"""What Keras says that the model computes: in float32 as it is, and in float64, the truth that measures both."""
+"""What the file is held against: Keras as it is and in float64, the truth that measures both; or another ONNX file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 
 from edgebn import backends
 from edgebn.errors import InputError
-from edgebn.loading import Source
-from edgebn.loading.precision import in_precision
-from edgebn.verifying.compare import max_abs
+from edgebn.loading import Source, Tensor
+from edgebn.loading.precision import computes_in, in_precision
+from edgebn.verifying.compare import DISTRUST, absolute, channels
+from edgebn.verifying.onnx_files import OnnxFile
+from edgebn.verifying.sessions import Runtime, open_runtime
 
 Inputs = tuple[NDArray[Any], ...]
 Outputs = tuple[NDArray[Any], ...]
@@ -24,22 +27,23 @@ _HALF_ULP = 2.0**-24
 _ROUNDED_TWINS = 2
 
 
-def keras_run(source: Source) -> Run:
-    """A function that runs `source` on arrays of samples, in batches."""
-    tensorflow = backends.tensorflow()
-    traced = tensorflow.function(source.call, autograph=False, reduce_retracing=True)
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A model that is right by definition.
 
-    def run(inputs: Inputs) -> Outputs:
-        parts = []
-        for start in range(0, len(inputs[0]), _BATCH):
-            tensors = (tensorflow.constant(array[start : start + _BATCH]) for array in inputs)
-            results = [np.asarray(result) for result in traced(*tensors)]
-            if any(result.ndim == 0 for result in results):
-                raise InputError(f"{source.name}: an output has no batch axis, so that samples can not be told apart")
-            parts.append(results)
-        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+    `trusted` is how far, by an output's scale, it may be from `truth` for that to count as one. `index_ranges` says how
+    many values the integer inputs that are indices may take, by the input's name.
+    """
 
-    return run
+    name: str
+    sha256: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    run: Run
+    truth: Truth | None = None
+    trusted: float = DISTRUST
+    index_ranges: Mapping[str, int] = field(default_factory=dict)
+    file: OnnxFile | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,22 +53,92 @@ class Truth:
     twin: Any
     run: Run
 
-    def sensitivity(self, inputs: Inputs, outputs: Outputs) -> tuple[float, ...]:
-        """How far each of `outputs`, those for `inputs`, moves when every weight is rounded once: the largest change.
+    def sensitivity(self, inputs: Inputs, outputs: Outputs) -> tuple[NDArray[np.float64], ...]:
+        """How far each channel of `outputs`, those for `inputs`, moves when every weight is rounded once.
 
         Each weight is multiplied by 1 ± 2⁻²⁴, half a unit in the last place of float32, with signs from a fixed seed.
         """
-        weights = self.twin.get_weights()
-        rng = np.random.default_rng(0)
-        largest = [0.0] * len(outputs)
+        moved = []
         try:
-            for _ in range(_ROUNDED_TWINS):
-                self.twin.set_weights([_rounded(weight, rng) for weight in weights])
-                changes = map(max_abs, self.run(inputs), outputs)
-                largest = [max(pair) for pair in zip(largest, changes, strict=True)]
+            for weights in self._rounded:
+                self.twin.set_weights(weights)
+                moved.append(self.run(inputs))
         finally:
-            self.twin.set_weights(weights)
-        return tuple(largest)
+            self.twin.set_weights(self._weights)
+        return largest_moves(outputs, moved)
+
+    @cached_property
+    def _weights(self) -> list[NDArray[Any]]:
+        return list(self.twin.get_weights())
+
+    @cached_property
+    def _rounded(self) -> list[list[NDArray[Any]]]:
+        rng = np.random.default_rng(0)
+        return [[_rounded(weight, rng) for weight in self._weights] for _ in range(_ROUNDED_TWINS)]
+
+
+def largest_moves(outputs: Outputs, moved: list[Outputs]) -> tuple[NDArray[np.float64], ...]:
+    """For each output and channel, how far the furthest of `moved` is from it."""
+    return tuple(
+        np.maximum.reduce([channels(absolute(other[index], output)) for other in moved])
+        for index, output in enumerate(outputs)
+    )
+
+
+def keras_reference(source: Source, *, with_truth: bool = True) -> Reference:
+    """A Keras model or SavedModel; its truth costs another tracing, and can be left out."""
+    return Reference(
+        source.name,
+        source.sha256,
+        source.inputs,
+        source.outputs,
+        keras_run(source),
+        float64_truth(source) if with_truth else None,
+        DISTRUST if computes_in(source) is None else 1.0,
+        _embedded(source),
+    )
+
+
+def onnx_reference(file: OnnxFile) -> Reference:
+    """An ONNX file, as onnxruntime runs it without optimisations."""
+    runtime = open_runtime(file, "off", 1)
+
+    def run(inputs: Inputs) -> Outputs:
+        return runtime.run(inputs, _batch(runtime))
+
+    return Reference(
+        file.name,
+        file.sha256,
+        runtime.inputs,
+        runtime.outputs,
+        run,
+        index_ranges=file.anatomy.index_ranges,
+        file=file,
+    )
+
+
+def keras_run(source: Source) -> Run:
+    """A function that runs `source` on arrays of samples, in batches. It raises InputError if Keras can not."""
+    tensorflow = backends.tensorflow()
+    signature = [tensorflow.TensorSpec(tensor.shape, tensor.dtype) for tensor in source.inputs]
+    traced = tensorflow.function(source.call, autograph=False, input_signature=signature)
+    batch = next((tensor.shape[0] for tensor in source.inputs if tensor.shape[0] is not None), _BATCH)
+
+    def run(inputs: Inputs) -> Outputs:
+        parts = []
+        for start in range(0, len(inputs[0]), batch):
+            tensors = [tensorflow.constant(array[start : start + batch]) for array in inputs]
+            try:
+                results = [np.asarray(result) for result in traced(*tensors)]
+            except (ValueError, TypeError, tensorflow.errors.OpError) as error:
+                shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+                raise InputError(f"{source.name}: Keras can not run it on {shapes}: {_first_line(error)}") from error
+            if any(result.ndim == 0 for result in results):
+                raise InputError(f"{source.name}: an output has no batch axis, so that samples can not be told apart")
+            parts.append(results)
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+    return run
 
 
 def float64_truth(source: Source) -> Truth | None:
@@ -73,7 +147,30 @@ def float64_truth(source: Source) -> Truth | None:
     return None if twin is None else Truth(twin.model, keras_run(twin))
 
 
+def _batch(runtime: Runtime) -> int:
+    extents = (tensor.shape[0] for tensor in runtime.inputs if tensor.shape)
+    return next((extent for extent in extents if extent is not None), _BATCH)
+
+
+def _embedded(source: Source) -> dict[str, int]:
+    """The vocabulary of every Embedding that reads an input of the model itself, by the input's name."""
+    if source.model is None:
+        return {}
+    names = {id(tensor): named.name for tensor, named in zip(source.model.inputs, source.inputs, strict=True)}
+    found: dict[str, int] = {}
+    embeddings = [layer for layer in source.layers.values() if type(layer).__name__ == "Embedding"]
+    for layer in embeddings:
+        tensors = (tensor for node in layer._inbound_nodes for tensor in node.input_tensors)
+        for name in (names[id(tensor)] for tensor in tensors if id(tensor) in names):
+            found[name] = min(found.get(name, layer.input_dim), layer.input_dim)
+    return found
+
+
 def _rounded(weight: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     if weight.dtype.kind != "f":
         return weight
     return weight * (1.0 + _HALF_ULP * rng.choice((-1.0, 1.0), weight.shape))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,78 +1,115 @@
-"""The ONNX file as onnxruntime runs it on CPU: read from the disk, with optimisations off and on."""
+"""The ONNX file as it is run: by onnxruntime on CPU at each level of optimisation, and by onnx's own evaluator."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from edgebn import backends
 from edgebn.errors import InputError
 from edgebn.loading import Tensor
+from edgebn.verifying.onnx_files import OnnxFile
 
-LEVELS: Mapping[str, str] = {"off": "ORT_DISABLE_ALL", "all": "ORT_ENABLE_ALL"}
+LEVELS: Mapping[str, str] = {
+    "off": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+EVALUATOR = "reference evaluator"
+_SMALL = 500_000
+_FEW_NODES = 64
+_EVALUATOR_FAILS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError)
 
 
 @dataclass(frozen=True, eq=False)
-class Session:
-    """An ONNX file at one level of onnxruntime's optimisations."""
+class Runtime:
+    """An ONNX file at one level of onnxruntime's optimisations on some threads; or in onnx's evaluator, on 0 threads.
 
-    path: Path
+    `call` takes arrays by input name and returns the outputs in the file's order.
+    """
+
+    name: str
     level: str
+    threads: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    inference: Any
+    call: Callable[[dict[str, NDArray[Any]]], list[Any]]
 
-    def run(self, inputs: tuple[NDArray[Any], ...], names: tuple[str, ...], batch_size: int) -> tuple[Any, ...]:
-        """Run the samples in batches; `names` says which input each array is for. Returns arrays in file order."""
+    def run(
+        self, inputs: tuple[NDArray[Any], ...], batch_size: int, names: tuple[str, ...] | None = None
+    ) -> tuple[Any, ...]:
+        """Run the samples in batches. `names` says which input each array is for, if not in the file's order."""
+        names = names or tuple(tensor.name for tensor in self.inputs)
         parts = []
         for start in range(0, len(inputs[0]), batch_size):
             feed = {name: array[start : start + batch_size] for name, array in zip(names, inputs, strict=True)}
-            try:
-                parts.append(self.inference.run(None, feed))
-            except backends.onnxruntime_errors() as error:
-                raise InputError(
-                    f"{self.path}: onnxruntime can not run it on {len(feed[names[0]])} samples: {_one_line(error)}"
-                ) from error
-        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
-
-    def rounded(self) -> Session:
-        """The same model, not optimised, with each weight moved to a float next to it: up or down by a fixed seed."""
-        model = onnx.load(self.path)
-        rng = np.random.default_rng(0)
-        for tensor in model.graph.initializer:
-            if tensor.data_type == onnx.TensorProto.FLOAT:
-                weight = numpy_helper.to_array(tensor)
-                moved = np.nextafter(weight, rng.choice((-np.inf, np.inf), weight.shape).astype(np.float32))
-                tensor.CopyFrom(numpy_helper.from_array(np.where(weight == 0.0, weight, moved), tensor.name))
-        return _open(self.path, "off", model.SerializeToString())
+            parts.append(self.call(feed))
+        return tuple(np.concatenate([np.atleast_1d(each) for each in part]) for part in zip(*parts, strict=True))
 
 
-def open_sessions(path: Path) -> tuple[Session, ...]:
-    """One session for each of `LEVELS`.
+def open_runtimes(file: OnnxFile) -> tuple[Runtime, ...]:
+    """Every level on one thread and on two, and onnx's evaluator for small models. The first has no optimisations.
 
     Raises:
         InputError: if onnxruntime does not load the file.
     """
-    return tuple(_open(path, level, str(path)) for level in LEVELS)
+    runtimes = [open_runtime(file, level, threads) for threads in (1, 2) for level in LEVELS]
+    if file.anatomy.multiplications <= _SMALL and file.anatomy.nodes <= _FEW_NODES:
+        runtimes.extend(_evaluator(file, runtimes[0]))
+    return tuple(runtimes)
 
 
-def _open(path: Path, level: str, content: str | bytes) -> Session:
+def open_runtime(file: OnnxFile, level: str, threads: int) -> Runtime:
+    """One session of onnxruntime; its `call` raises InputError if it can not run."""
     onnxruntime = backends.onnxruntime()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[level])
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4
+    errors = backends.onnxruntime_errors()
     try:
-        inference = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except backends.onnxruntime_errors() as error:
-        raise InputError(f"{path}: onnxruntime can not load it: {_one_line(error)}") from error
-    return Session(path, level, _tensors(inference.get_inputs()), _tensors(inference.get_outputs()), inference)
+        inference = onnxruntime.InferenceSession(file.content, options, providers=["CPUExecutionProvider"])
+    except errors as error:
+        raise InputError(f"{file.name}: onnxruntime can not load it: {_one_line(error)}") from error
+
+    def call(feed: dict[str, NDArray[Any]]) -> list[Any]:
+        try:
+            return list(inference.run(None, feed))
+        except errors as error:
+            shapes = ", ".join(str(array.shape) for array in feed.values())
+            raise InputError(f"{file.name}: onnxruntime can not run it on {shapes}: {_one_line(error)}") from error
+
+    return Runtime(file.name, level, threads, _tensors(inference.get_inputs()), _tensors(inference.get_outputs()), call)
+
+
+def _evaluator(file: OnnxFile, like: Runtime) -> list[Runtime]:
+    """Onnx's evaluator in Python, if it takes the model."""
+    import onnx_ir as ir
+    from onnx.reference import ReferenceEvaluator
+
+    try:
+        evaluator = ReferenceEvaluator(ir.to_proto(file.model))
+    except _EVALUATOR_FAILS:
+        return []
+    outputs = [tensor.name for tensor in like.outputs]
+
+    def call(feed: dict[str, NDArray[Any]]) -> list[Any]:
+        try:
+            with np.errstate(all="ignore"):
+                return [np.asarray(result) for result in evaluator.run(outputs, feed)]
+        except _EVALUATOR_FAILS as error:
+            raise EvaluatorError(_one_line(error) or type(error).__name__) from error
+
+    return [Runtime(file.name, EVALUATOR, 0, like.inputs, like.outputs, call)]
+
+
+class EvaluatorError(Exception):
+    """Onnx's evaluator does not run the model; that says nothing about the file."""
 
 
 def _tensors(nodes: Any) -> tuple[Tensor, ...]:

@@ -212,16 +212,6 @@ MODELS: Mapping[str, tuple[Maker, int, str]] = {
         3,
         "saved: TensorFlow can not load it: ",
     ),
-    "ONNX": (
-        lambda folder, trained: Path(shutil.copy(trained.onnx, folder / "model.onnx")),
-        3,
-        "is an ONNX file, but a Keras model is expected here; pass the .keras file",
-    ),
-    "ONNX under a wrong name": (
-        lambda folder, trained: Path(shutil.copy(trained.onnx, folder / "model.keras")),
-        3,
-        "is an ONNX file, but a Keras model is expected here",
-    ),
 }
 
 ONNX_MODELS: Mapping[str, tuple[Maker, int, str]] = {
@@ -240,11 +230,11 @@ ONNX_MODELS: Mapping[str, tuple[Maker, int, str]] = {
     "truncated": (
         lambda folder, trained: write(folder / "model.onnx", trained.onnx.read_bytes()[:-1000]),
         3,
-        "model.onnx: onnxruntime can not load it",
+        "model.onnx: a truncated or damaged ONNX file",
     ),
     "cut to its head": (
         lambda folder, trained: write(folder / "model.onnx", trained.onnx.read_bytes()[:20]),
         3,
-        "model.onnx: onnxruntime can not load it",
+        "model.onnx: a truncated or damaged ONNX file",
     ),
 }

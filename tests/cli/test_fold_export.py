@@ -12,6 +12,7 @@ import pytest
 from edgebn import backends
 from tests import command_line
 from tests.conftest import Trained
+from tests.folding.faults import FAULTS
 
 TABLE = """\
 mlp.keras: 1 of 1 folded
@@ -96,3 +97,25 @@ def save_plain(path: Path) -> None:
         model.save(path)
     else:
         model.export(path, verbose=False)
+
+
+def test_golden_vectors_and_a_certificate(trained: Trained, tmp_path: Path) -> None:
+    output, certificate = tmp_path / "model.onnx", tmp_path / "model.certificate.json"
+    result = command_line.run("fold-export", trained.keras, "-o", output, "--golden", "2", "--certificate", certificate)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.endswith(f"wrote {tmp_path / 'test_data_set_0'} … 1\nwrote {certificate}\n")
+    assert json.loads(certificate.read_text("utf-8"))["passed"] is True
+    assert command_line.run("verify", output).exit_code == 0
+
+
+def test_what_differs_is_refused_unless_it_is_not_verified(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next(fault for fault in FAULTS if fault.name == "into the previous MatMul: more_scale").plant(monkeypatch)
+    output = tmp_path / "model.onnx"
+    result = command_line.run("fold-export", trained.keras, "-o", output)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "nothing written: the fold that changes the function is that of batch_normalization" in result.stderr
+    assert not output.exists()
+    assert command_line.run("fold-export", trained.keras, "-o", output, "--no-verify").exit_code == 0
+    assert output.exists()

@@ -119,12 +119,14 @@ USAGE: dict[str, tuple[str, ...]] = {
     "negative seed": ("train", "mlp", "--seed", "-1"),
     "a seed that is no number": ("verify", "a.keras", "a.onnx", "--seed", "x"),
     "no model": ("fold-export",),
-    "one model": ("verify", "a.keras"),
     "nothing to measure": ("bench",),
     "batch sizes that are no numbers": ("bench", "a.onnx", "--batch-sizes", "1,x"),
     "an extent without a value": ("bench", "a.onnx", "--extent", "width"),
     "an extent without a name": ("bench", "a.onnx", "--extent", "=3"),
     "no extent": ("bench", "a.onnx", "--extent", "width=0"),
+    "nothing to verify": ("verify",),
+    "a tolerance below zero": ("verify", "a.keras", "a.onnx", "--atol", "-1"),
+    "data for golden vectors": ("verify", "a.onnx", "--data", "mnist"),
 }
 
 

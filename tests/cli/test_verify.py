@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import onnx
@@ -28,65 +29,64 @@ def wrong(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+PROBES = ("data", "normal", "uniform", "signed", "constants", "single elements", "border", "large", "tiny")
+
+
 def rows(table: str) -> dict[str, list[str]]:
     """The table's cells by the name of the probe."""
     cells = (re.split(r"\s{2,}", line.strip()) for line in table.splitlines())
-    probes = ("digits", "normal", "uniform", "small", "large", "zeros")
-    return {each[0]: each[1:] for each in cells if each[0] in probes}
+    return {each[0]: each[1:] for each in cells if each[0] in PROBES}
 
 
 def test_equal(trained: Trained, digits_file: Path) -> None:
     result = command_line.run("verify", trained.keras, trained.onnx, "--data", digits_file)
     assert (result.exit_code, result.stderr) == (0, "")
-    title, *_, summary, verdict = result.stdout.splitlines()
-    assert title.rstrip() == "mlp.onnx against mlp.keras (onnxruntime's optimisations: off, all)"
-    assert re.fullmatch(
-        r"60 test digits of digits\.npz: max abs difference (0|\d\.\de-\d\d), 0 changed labels", summary
-    )
-    assert verdict == "PASS: equal up to rounding"
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
+    assert lines[0] == "mlp.onnx against mlp.keras"
+    assert lines[-1] == "PASS: equal up to rounding"
+    (decisions,) = (line for line in lines if line.startswith("60 samples of digits.npz, probabilities: "))
+    accuracy = f"accuracy {trained.record.test_accuracy:.2%} (model {trained.record.test_accuracy:.2%})"
+    assert decisions.endswith(f"{accuracy}, 0 changed labels")
+    assert "the inputs reach 128 of 128 sides of clips (ReLU and the like)" in lines
+    assert any(line.startswith("smallest tolerance that would pass: --atol ") for line in lines)
+    assert any(line.startswith("onnxruntime against itself without optimisations: basic 0; ") for line in lines)
     table = rows(result.stdout)
-    assert list(table) == ["digits", "normal", "uniform", "small", "large", "zeros"]
-    assert table["digits"][:2] == [str(digits.TEST), "1, 256"]
+    assert list(table) == list(PROBES)
+    assert table["data"][:2] == [str(digits.TEST), "1, 256"]
     assert {cells[-1] for cells in table.values()} == {"ok"}
-    for _, _, difference, error, allowed, _ in table.values():
-        assert float(error) <= float(allowed) < 1e-3
-        assert float(difference) <= 2.0 * float(allowed)
+    for _, _, difference, error, own, used, _ in table.values():
+        assert max(map(float, (difference, error, own))) < 1e-4
+        assert used.endswith("%")
 
 
 def test_different(trained: Trained, wrong: Path, digits_file: Path) -> None:
     result = command_line.run("verify", trained.keras, wrong, "--data", digits_file)
     assert (result.exit_code, result.stderr) == (1, "")
-    assert result.stdout.splitlines()[-1] == "FAIL: the two compute different functions"
-    table = rows(result.stdout)
-    assert table["digits"][-1] == "DIFFERS"
-    assert float(table["digits"][3]) > float(table["digits"][4])
+    lines = result.stdout.splitlines()
+    assert lines[-1] == "FAIL: the two compute different functions"
+    assert rows(result.stdout)["data"][-1] == "DIFFERS"
+    (where,) = (line for line in lines if line.startswith("where: "))
+    assert where.startswith("where: the first node that is not as edgebn writes it is probabilities/Gemm: input 1, ")
+
+
+def test_numpys_rule(trained: Trained, wrong: Path, digits_file: Path) -> None:
+    given = ("verify", trained.keras, wrong, "--data", digits_file)
+    atol = json.loads(command_line.run(*given, "--json").stdout)["smallest_atol"]
+    assert command_line.run(*given, "--atol", repr(atol)).exit_code == 0
+    assert command_line.run(*given, "--atol", repr(0.99 * atol)).exit_code == 1
+    shown = json.loads(command_line.run(*given, "--atol", repr(atol), "--json").stdout)
+    assert (shown["rule"], shown["atol"], shown["rtol"]) == ("numpy", atol, None)
 
 
 def test_json(trained: Trained, digits_file: Path) -> None:
     result = command_line.run("verify", trained.keras, trained.onnx, "--data", digits_file, "--json", "--seed", "3")
     assert (result.exit_code, result.stderr) == (0, "")
     verdict = json.loads(result.stdout)
-    assert " ".join(verdict) == (
-        "schema passed keras_model onnx_model onnx_sha256 data seed max_abs changed_labels labelled_samples "
-        "comparisons versions"
-    )
-    assert " ".join(verdict["comparisons"][0]) == (
-        "output probe optimisation batch_size samples max_abs keras_error onnx_error sensitivity scale tolerance "
-        "changed_labels passed"
-    )
-    names = ("schema", "passed", "keras_model", "onnx_model", "onnx_sha256", "data", "seed", "labelled_samples")
-    assert [verdict[name] for name in names] == [
-        "edgebn/verdict/1",
-        True,
-        "mlp.keras",
-        "mlp.onnx",
-        trained.report.onnx_sha256,
-        "digits.npz",
-        3,
-        digits.TEST,
-    ]
-    assert verdict["max_abs"] == max(each["max_abs"] for each in verdict["comparisons"])
-    assert {each["optimisation"] for each in verdict["comparisons"]} == {"off", "all"}
+    names = ("schema", "passed", "reference", "onnx_model", "onnx_sha256", "data", "seed")
+    expected = ["edgebn/verdict/2", True, "mlp.keras", "mlp.onnx", trained.report.onnx_sha256, "digits.npz", 3]
+    assert [verdict[name] for name in names] == expected
+    required = [each for each in verdict["comparisons"] if each["required"]]
+    assert verdict["max_abs"] == max(each["difference"]["max_abs"] for each in required)
 
 
 def test_json_of_a_difference(trained: Trained, wrong: Path, digits_file: Path) -> None:
@@ -95,9 +95,22 @@ def test_json_of_a_difference(trained: Trained, wrong: Path, digits_file: Path) 
     verdict = json.loads(result.stdout)
     assert verdict["passed"] is False
     assert not all(each["passed"] for each in verdict["comparisons"])
+    assert "probabilities/Gemm" in verdict["culprit"]
+
+
+def test_junit(trained: Trained, wrong: Path, tmp_path: Path, digits_file: Path) -> None:
+    for file, fails in ((trained.onnx, False), (wrong, True)):
+        result = command_line.run("verify", trained.keras, file, "--data", digits_file, "--junit", tmp_path / "v.xml")
+        assert result.exit_code == int(fails)
+        (suite,) = ElementTree.parse(tmp_path / "v.xml").getroot()
+        cases = suite.findall("testcase")
+        assert len(cases) == int(suite.attrib["tests"]) > 100
+        failures = [case for case in cases if case.find("failure") is not None]
+        assert len(failures) == int(suite.attrib["failures"])
+        assert bool(failures) == fails
 
 
 def test_the_bundled_digits_by_default(trained: Trained) -> None:
     result = command_line.run("verify", trained.keras, trained.onnx)
     assert result.exit_code == 0
-    assert "\n1,000 test digits of mnist-mini: max abs difference " in result.stdout
+    assert "\n1,000 samples of mnist-mini, probabilities: accuracy " in result.stdout

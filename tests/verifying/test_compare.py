@@ -10,7 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from edgebn.verifying.compare import changed_labels, max_abs, scale
+from edgebn.report import Distance
+from edgebn.verifying.compare import (
+    changed_labels,
+    channels,
+    max_abs,
+    numpy_excess,
+    scale,
+    smallest_rtol,
+    tolerance,
+)
+from edgebn.verifying.compare import (
+    distance as distances,
+)
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 ANY = st.floats(width=32)
@@ -97,3 +109,44 @@ def test_changed_labels_counts_rows_whose_first_maximum_moved(pair: tuple[np.nda
 @pytest.mark.parametrize("shape", [(4,), (4, 1), (2, 3, 4)])
 def test_labels_are_of_rows_of_scores_only(shape: tuple[int, ...]) -> None:
     assert changed_labels(np.ones(shape), np.ones(shape)) is None
+
+
+def test_channels_of_both_layouts() -> None:
+    values = np.arange(24.0).reshape(2, 3, 4)
+    assert channels(values).tolist() == [20.0, 21.0, 22.0, 23.0, 15.0, 19.0, 23.0]
+    assert channels(values[:, 0]).tolist() == [12.0, 13.0, 14.0, 15.0]
+    assert channels(values[:, 0, 0]).tolist() == [12.0]
+
+
+def test_a_small_channel_has_a_small_tolerance() -> None:
+    scales = np.array([1e3, 1e-3])
+    large, small = tolerance(scales, np.zeros(2), np.zeros(2))
+    assert large == pytest.approx(1e6 * small)
+    assert small < 1e-2 * 1e-3  # a fault of 1 % in the small one is found
+
+
+@drawn
+@given(pair=PAIRS, rtol=st.floats(0.0, 1.0), atol=st.floats(1e-30, 1e3))
+def test_numpys_rule_is_numpys(pair: tuple[np.ndarray, np.ndarray], rtol: float, atol: float) -> None:
+    left, right = (np.nan_to_num(array.astype(np.float64)) for array in pair)
+    allowed = atol + rtol * np.abs(right)
+    excess = numpy_excess(left, right, rtol, atol)
+    if not np.isclose(np.abs(left - right), allowed, rtol=1e-9, atol=0.0).any():  # a tie is decided by rounding
+        assert (excess <= 1.0) == np.allclose(left, right, rtol=rtol, atol=atol)
+
+
+def test_the_smallest_rtol_passes_and_less_does_not() -> None:
+    rng = np.random.default_rng(0)
+    b = rng.standard_normal((20, 5))
+    a = b * (1.0 + 1e-3 * rng.standard_normal(b.shape))
+    least = smallest_rtol(a, b)
+    assert np.allclose(a, b, rtol=least * (1.0 + 1e-12), atol=0.0)
+    assert not np.allclose(a, b, rtol=0.999 * least, atol=0.0)
+
+
+def test_distances_in_units_in_the_last_place() -> None:
+    scales = np.array([1.0, 1024.0])
+    found = distances(np.array([3 * 2.0**-23, 2.0**-13]), scales)
+    assert found == Distance(2.0**-13, 3 * 2.0**-23, 3.0)
+    assert distances(np.zeros(2), np.zeros(2)) == Distance(0.0, 0.0, 0.0)
+    assert distances(np.array([1e-3]), np.zeros(1)).relative == math.inf

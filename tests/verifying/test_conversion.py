@@ -46,7 +46,7 @@ def test_a_relu_forgotten_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         relu.outputs[0].replace_all_uses_with(relu.inputs[0])
 
     converting(monkeypatch, forget)
-    with pytest.raises(edgebn.ConversionError, match="another probabilities than Keras"):
+    with pytest.raises(edgebn.ConversionError, match="another probabilities than the model"):
         edgebn.fold_export(keras_models.textbook("mlp"), tmp_path / "model.onnx")
 
 

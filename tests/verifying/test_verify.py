@@ -18,8 +18,10 @@ import edgebn
 from edgebn import backends
 from edgebn.cli import main
 from edgebn.report import Verdict
+from edgebn.verifying.sessions import EVALUATOR, LEVELS
 from tests import keras_models
 from tests.exporting import models
+from tests.test_pipeline import matches
 
 Constants = dict[str, np.ndarray]
 
@@ -43,8 +45,8 @@ def test_the_right_file_passes(architecture: str, signs: str, tmp_path: Path) ->
     verdict = edgebn.verify(model, tmp_path / "model.onnx")
     assert verdict.passed
     assert verdict.changed_labels == 0
-    assert verdict.labelled_samples == 1000
-    assert all(each.onnx_error is not None for each in verdict.comparisons)
+    assert [each.samples for each in verdict.decisions] == [1000]
+    assert all(each.error is not None for each in verdict.comparisons if each.required)
 
 
 def test_the_right_file_of_a_saved_model_with_dead_channels_passes(tmp_path: Path) -> None:
@@ -57,8 +59,9 @@ def test_there_is_a_truth_for_a_model_that_takes_images_of_any_size(tmp_path: Pa
     model = models.any_size()
     edgebn.fold_export(model, tmp_path / "model.onnx")
     verdict = edgebn.verify(model, tmp_path / "model.onnx")
-    assert all(each.onnx_error is not None for each in verdict.comparisons)
+    assert all(each.error is not None for each in verdict.comparisons if each.required)
     assert verdict.passed
+    assert {"normal", "normal, 45 long"} <= {each.probe for each in verdict.comparisons}
 
 
 def edited(path: Path, target: Path, edit: Callable[[Constants], None]) -> Path:
@@ -126,12 +129,13 @@ def test_a_fault_in_the_file_is_found(
 
 
 def assert_fails(verdict: Verdict) -> None:
-    """It fails with onnxruntime's optimisations off and on, and on digits as well as on random inputs."""
+    """It fails at every level of optimisation, and on digits as well as on random inputs."""
     assert not verdict.passed
-    failed = [each for each in verdict.comparisons if not each.passed]
-    assert {each.optimisation for each in failed} == {"off", "all"}
-    assert {each.probe for each in failed} >= {"digits", "normal"}
-    assert verdict.max_abs == max(each.max_abs for each in verdict.comparisons) > 0.0
+    failed = [each for each in verdict.comparisons if not each.passed and each.threads]
+    assert {each.optimisation for each in failed} == set(LEVELS)
+    assert {each.probe for each in failed} >= {"data", "normal"}
+    assert verdict.max_abs == max(each.difference.max_abs for each in verdict.comparisons if each.required) > 0.0
+    assert verdict.used > 1.0
 
 
 def forgotten_epsilon(model: Any) -> Any:
@@ -183,7 +187,11 @@ def test_changed_labels_are_counted(exported: Any, tmp_path: Path) -> None:
 
     verdict = edgebn.verify(model, edited(path, tmp_path / "wrong.onnx", rolled))
     assert not verdict.passed
-    assert verdict.changed_labels == verdict.labelled_samples == 1000
+    (decisions,) = verdict.decisions
+    assert decisions.changed == decisions.real == decisions.samples == verdict.changed_labels == 1000
+    assert decisions.ties == 0
+    assert len(decisions.changes) == 20
+    assert all(each.onnx_label == (each.reference_label + 1) % 10 for each in decisions.changes)
 
 
 def test_the_command_fails_with_exit_code_1(exported: Any, tmp_path: Path) -> None:
@@ -201,68 +209,102 @@ def test_infinities_and_not_a_number_fail(exported: Any, tmp_path: Path) -> None
         constants["probabilities/Gemm/bias"][0] = np.nan
 
     verdict = edgebn.verify(model, edited(path, tmp_path / "wrong.onnx", poison))
-    assert not any(each.passed for each in verdict.comparisons)
+    assert not any(each.passed for each in verdict.comparisons if each.required)
     assert verdict.max_abs == np.inf
     assert json.loads(verdict.to_json())["max_abs"] == "inf"
 
 
 def test_the_seed_decides_the_random_inputs(exported: Any) -> None:
     first, again, other = (edgebn.verify(*exported["mlp"], seed=seed) for seed in (1, 1, 2))
-    numbers = [[(each.max_abs, each.scale) for each in verdict.comparisons] for verdict in (first, again, other)]
+    numbers = [[(each.difference, each.scale) for each in verdict.comparisons] for verdict in (first, again, other)]
     assert numbers[0] == numbers[1] != numbers[2]
     assert other.seed == 2
 
 
 def test_what_is_run(exported: Any) -> None:
-    runs = {(each.probe, each.optimisation, each.batch_size) for each in edgebn.verify(*exported["mlp"]).comparisons}
-    random = {"normal", "uniform", "small", "large", "zeros"}
-    expected = {(probe, level, size) for probe in random for level in ("off", "all") for size in (1, 7, 32)}
-    assert runs == expected | {("digits", level, size) for level in ("off", "all") for size in (1, 256)}
+    verdict = edgebn.verify(*exported["mlp"])
+    runs = {(each.probe, each.optimisation, each.threads, each.batch_size) for each in verdict.comparisons}
+    random = {"normal", "uniform", "signed", "constants", "single elements", "border", "large", "tiny", "clip sides"}
+    sizes = dict.fromkeys({*random, "not finite"}, (1, 2, 7, 32)) | {"data": (1, 256)}
+    one = {(probe, level, 1, size) for probe, these in sizes.items() for level in LEVELS for size in these}
+    two = {(probe, level, 2, these[-1]) for probe, these in sizes.items() for level in LEVELS}
+    evaluated = {(probe, EVALUATOR, 0, 32) for probe in {*random, "not finite"}}
+    assert runs == one | two | evaluated
+    assert {each.probe for each in verdict.comparisons if each.threads and not each.required} == {"not finite"}
+    others = {(level, threads) for level in LEVELS for threads in (1, 2)} - {("off", 1)} | {(EVALUATOR, 0)}
+    assert {(each.optimisation, each.threads) for each in verdict.runtimes} == others
+    assert verdict.clip_sides == (128, 128)
 
 
+DISTANCE = {"max_abs": float, "relative": float, "ulps": float}
 COMPARISON = {
     "output": str,
     "probe": str,
     "optimisation": str,
+    "threads": int,
     "batch_size": int,
     "samples": int,
-    "max_abs": float,
-    "keras_error": float,
-    "onnx_error": float,
+    "difference": DISTANCE,
+    "error": DISTANCE,
+    "reference_error": DISTANCE,
     "sensitivity": float,
     "scale": float,
+    "channel": int,
     "tolerance": float,
+    "used": float,
+    "not_finite": int,
     "changed_labels": int,
+    "required": bool,
     "passed": bool,
 }
 VERDICT = {
-    "schema": str,
-    "passed": bool,
-    "keras_model": str,
-    "onnx_model": str,
+    "schema": "edgebn/verdict/2",
+    "passed": True,
+    "reference": "model",
+    "reference_sha256": str,
+    "onnx_model": "mlp.onnx",
     "onnx_sha256": str,
-    "data": str,
-    "seed": int,
+    "rule": "rounding",
+    "rtol": None,
+    "atol": None,
+    "data": "mnist-mini",
+    "seed": 0,
     "max_abs": float,
-    "changed_labels": int,
-    "labelled_samples": int,
+    "smallest_atol": float,
+    "smallest_rtol": float,
+    "used": float,
+    "clip_sides": [128, 128],
+    "decisions": list,
+    "runtimes": list,
     "comparisons": list,
+    "notes": [],
+    "culprit": None,
+    "cpu": str,
     "versions": dict,
+}
+DECISIONS = {
+    "output": "probabilities",
+    "samples": 1000,
+    "reference_accuracy": float,
+    "onnx_accuracy": float,
+    "changed": 0,
+    "ties": 0,
+    "real": 0,
+    "changes": [],
 }
 
 
 def test_verdict_as_json(exported: Any) -> None:
     verdict = json.loads(edgebn.verify(*exported["mlp"]).to_json())
-    assert {key: type(value) for key, value in verdict.items()} == VERDICT
-    assert list(verdict) == list(VERDICT)
-    assert verdict["schema"] == "edgebn/verdict/1"
-    assert (verdict["keras_model"], verdict["onnx_model"], verdict["data"]) == ("model", "mlp.onnx", "mnist-mini")
+    assert matches(verdict, VERDICT)
+    assert [matches(each, DECISIONS) for each in verdict["decisions"]] == [True]
     assert verdict["versions"] == {
-        package: metadata.version(package) for package in ("edgebn", "keras", "numpy", "onnxruntime", "tensorflow")
+        package: metadata.version(package)
+        for package in ("edgebn", "keras", "numpy", "onnx", "onnxruntime", "tensorflow")
     }
-    for comparison in verdict["comparisons"]:
-        assert {key: type(value) for key, value in comparison.items()} == COMPARISON
-        assert list(comparison) == list(COMPARISON)
+    runtime = {"output": "probabilities", "optimisation": str, "threads": int, "difference": DISTANCE}
+    assert all(matches(each, runtime) for each in verdict["runtimes"])
+    assert all(matches(each, COMPARISON) for each in verdict["comparisons"] if each["required"])
 
 
 def test_a_layer_that_derives_state_from_its_weights_has_a_truth(tmp_path: Path) -> None:
@@ -275,7 +317,7 @@ def test_a_layer_that_derives_state_from_its_weights_has_a_truth(tmp_path: Path)
     edgebn.fold_export(model, path)
     verdict = edgebn.verify(model, path)
     assert verdict.passed
-    assert all(each.tolerance <= 1e-4 * max(each.scale, 1e-3) for each in verdict.comparisons)
+    assert all(each.tolerance <= 1e-4 * max(each.scale, 1e-3) for each in verdict.comparisons if each.required)
     wrong = edited(path, tmp_path / "wrong.onnx", lambda constants: scale_first_kernel(constants, 1.05))
     assert not edgebn.verify(model, wrong).passed
 

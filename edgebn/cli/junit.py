@@ -1,0 +1,56 @@
+"""A verdict as JUnit XML, which every CI shows: a test case for each probe and output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+if TYPE_CHECKING:
+    from edgebn.report import Replay, Verdict
+
+
+def write(path: Path, result: Verdict | Replay) -> None:
+    """Write `result` to `path`. Raises as `files.replacing` does."""
+    from edgebn import files
+
+    files.write_bytes(path, content(result))
+
+
+def content(result: Verdict | Replay) -> bytes:
+    """The XML, in UTF-8."""
+    from edgebn.report import Replay
+
+    cases = list(_replayed(result) if isinstance(result, Replay) else _compared(result))
+    cases.extend((note, note) for note in result.notes if not result.passed)
+    failures = sum(failure is not None for _, failure in cases)
+    suite = ElementTree.Element(
+        "testsuite", name=f"edgebn verify {result.onnx_model}", tests=str(len(cases)), failures=str(failures)
+    )
+    for name, failure in cases:
+        case = ElementTree.SubElement(suite, "testcase", classname=result.onnx_model, name=name)
+        if failure is not None:
+            ElementTree.SubElement(case, "failure", message=failure).text = failure
+    suites = ElementTree.Element("testsuites")
+    suites.append(suite)
+    return bytes(ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)) + b"\n"
+
+
+def _compared(verdict: Verdict) -> Iterator[tuple[str, str | None]]:
+    for each in verdict.comparisons:
+        if not each.required:
+            continue
+        threads = f"{each.threads} thread{'s' if each.threads > 1 else ''}"
+        name = f"{each.output}: {each.probe}, optimisations {each.optimisation}, {threads}, batch {each.batch_size}"
+        failure = (
+            f"off by {each.difference.max_abs:.3g}, {each.used:.3g} times the tolerance {each.tolerance:.3g} of "
+            f"channel {each.channel}{'' if verdict.culprit is None else f'; {verdict.culprit}'}"
+        )
+        yield name, None if each.passed else failure
+
+
+def _replayed(replay: Replay) -> Iterator[tuple[str, str | None]]:
+    for each in replay.replayed:
+        failure = f"off by {each.difference.max_abs:.3g}, {each.used:.3g} times the tolerance {each.tolerance:.3g}"
+        yield f"{each.data_set}: {each.output}", None if each.passed else failure

@@ -1,0 +1,101 @@
+"""What fold_export does before it writes: it refuses what is wrong, and makes golden vectors and a certificate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import onnx
+import onnx_ir as ir
+
+from edgebn.errors import ConversionError, InputError
+from edgebn.graphs import Graph
+from edgebn.locating import locate
+from edgebn.report import Comparison, Verdict
+from edgebn.verifying.before_writing import QuickCheck
+from edgebn.verifying.certificate import KEY, certify, graph_hash, summary
+from edgebn.verifying.data import open_data
+from edgebn.verifying.golden import golden_vectors
+from edgebn.verifying.judging import open_candidate, plan_for
+from edgebn.verifying.onnx_files import in_memory, open_file
+from edgebn.verifying.probes import SAMPLES
+from edgebn.verifying.reference import Reference, keras_reference, onnx_reference
+from edgebn.verifying.sessions import open_runtime
+from edgebn.verifying.verdict import judge_pair
+
+
+class Suspect:
+    """A converted model that is not yet written, and the model that it should be."""
+
+    def __init__(self, graph: Graph, model_or_path: Any, content: bytes, folded: ir.Model) -> None:
+        self._graph = graph
+        self._file = in_memory(graph.name, content, folded)
+        self._plain = in_memory(graph.name, ir.to_proto(graph.model).SerializeToString(), graph.model)
+        self._path = Path(model_or_path) if graph.source is None else Path()
+
+    def check(self) -> tuple[str, ...]:
+        """Compare on a few samples. A truth costs time, and is only asked for in doubt.
+
+        Returns a note where the model itself can not be run on such samples, so that there is nothing to compare with.
+
+        Raises:
+            ConversionError: if it computes something else, or can not run where the model can.
+        """
+        check = QuickCheck(self._reference(with_truth=False), self._plain)
+        try:
+            check.prepare()
+        except InputError as error:
+            return (f"not compared with the model, which can not be run on random samples: {error}",)
+        failures = self._failures(check)
+        if failures and self._graph.source is not None:
+            check = QuickCheck(self._reference(), self._plain)
+            failures = self._failures(check)
+        if failures:
+            self._refuse(check, max(failures, key=lambda each: each.used))
+        return ()
+
+    def verdict(self, name: str) -> Verdict:
+        """Compare on everything, as `edgebn.verify` does; `name` is that of the file to be. Raises ConversionError."""
+        reference = self._reference()
+        verdict = judge_pair(reference, replace(self._file, name=name))
+        if not verdict.passed:
+            worst = max((each for each in verdict.comparisons if each.required), key=lambda each: each.used)
+            self._refuse(QuickCheck(reference, self._plain), worst)
+        return verdict
+
+    def golden_vectors(self, count: int) -> dict[str, bytes]:
+        """The contents of `count` data sets by relative path."""
+        reference = self._reference()
+        candidate = open_candidate(reference, self._file, [open_runtime(self._file, "off", 1)])
+        plan = plan_for(reference, candidate, 0, SAMPLES)
+        return golden_vectors(reference, candidate, plan, open_data(reference.name, reference.inputs, None), count)
+
+    def _reference(self, *, with_truth: bool = True) -> Reference:
+        if self._graph.source is not None:
+            return keras_reference(self._graph.source, with_truth=with_truth)
+        return onnx_reference(open_file(self._path))
+
+    def _failures(self, check: QuickCheck) -> list[Comparison]:
+        try:
+            return check.failures(self._file)
+        except InputError as error:
+            raise ConversionError(f"{error}; the model itself can; nothing written") from error
+
+    def _refuse(self, check: QuickCheck, worst: Comparison) -> NoReturn:
+        raise ConversionError(
+            f"{self._graph.name}: the converted model computes another {worst.output} than the model, off by "
+            f"{worst.difference.max_abs:.1e} where {worst.tolerance:.1e} would be rounding; nothing written: "
+            f"{locate(self._graph, check)}"
+        )
+
+
+def certified(proto: onnx.ModelProto, verdict: Verdict) -> bytes:
+    """The file's content with the summary of its verdict in the metadata."""
+    proto.metadata_props.add(key=KEY, value=summary(verdict, graph_hash(proto)))
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def certificate(verdict: Verdict, onnx_sha256: str, vectors: dict[str, bytes]) -> bytes:
+    """The certificate of the file with that hash, as JSON."""
+    return certify(replace(verdict, onnx_sha256=onnx_sha256), vectors).to_json().encode()

@@ -1,0 +1,127 @@
+"""verify: any model against an ONNX file; where it went wrong, if it did; and the certificate, if it is wanted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgebn import files
+from edgebn.errors import ConversionError, InputError, UsageError
+from edgebn.graphs import open_graph
+from edgebn.loading import kind_of, open_source
+from edgebn.locating import explain
+from edgebn.report import Verdict
+from edgebn.verifying.certificate import certificate_notes, certificate_of, certify
+from edgebn.verifying.golden import vector_files
+from edgebn.verifying.judging import OnSamples
+from edgebn.verifying.onnx_files import OnnxFile, open_file
+from edgebn.verifying.reference import Reference, keras_reference, onnx_reference
+from edgebn.verifying.tally import Rule
+from edgebn.verifying.verdict import judge_pair
+
+_LARGEST_SEED = 2**32 - 1
+
+
+def verify(
+    model_or_path: Any,
+    onnx_path: str | Path,
+    *,
+    data: str | Path | None = None,
+    seed: int = 0,
+    rtol: float | None = None,
+    atol: float | None = None,
+    certificate: str | Path | None = None,
+    trust: bool = False,
+    on_samples: OnSamples | None = None,
+) -> Verdict:
+    """Run a model and the ONNX file that should be the same on CPU on the same inputs, and compare every output.
+
+    The inputs are real data, where there are, and seeded probes: normal, uniform, large and tiny numbers, single
+    elements, borders, every index of an embedding, what drives clips to both sides; in batches of 1, 2, 7 and 32, and
+    at two sizes where an extent may vary. The file runs in onnxruntime at every level of optimisation, on one thread
+    and on two, and small models in onnx's reference evaluator too, which does not decide.
+
+    A Keras model is also evaluated in float64; that is the truth. A channel passes if ONNX is no further from it than
+    four times what Keras in float32 is, plus 32 times what the channel moves when every weight is rounded once, plus 16
+    roundings of the channel's largest value. Where there is no truth, as between two ONNX files, the model is the
+    measure, with 84 roundings (1e-5). With `rtol` or `atol` numpy's rule, |a − b| ≤ atol + rtol·|b|, takes its place.
+
+    Args:
+        model_or_path: a `keras.Model`, a `.keras` or `.h5` file, a SavedModel folder, or another ONNX file.
+        onnx_path: the file to verify, as it lies on the disk.
+        data: real data: digits, by name or file, as for `train`, or an .npz file with an array for each input and,
+            if known, labels. By default the digits that come with edgebn, if the model takes them.
+        seed: of the random inputs.
+        rtol: of numpy's rule, relative to the model's own result.
+        atol: of numpy's rule.
+        certificate: where to write a certificate as JSON.
+        trust: allow layers that run code which the model file brings along (Lambda).
+        on_samples: called with the name of a probe and how many of its samples are done.
+
+    Raises:
+        UsageError: if a path leads nowhere, an argument is out of range, or digits are asked for that the model does
+            not take.
+        InputError: if a file can not be opened, or inputs and outputs of both can not be matched.
+        OutputError: if the certificate can not be written.
+    """
+    check_seed(seed)
+    if data is not None and not isinstance(data, str | Path):
+        raise UsageError(f"data: {type(data).__name__} is neither the name of a data set nor a path")
+    rule = _rule(rtol, atol)
+    target = None if certificate is None else Path(certificate)
+    if target is not None:
+        files.check_writable(target)
+    reference, file = _open(model_or_path, onnx_path, trust=trust)
+    verdict = judge_pair(reference, file, data=data, seed=seed, rule=rule, on_samples=on_samples or _ignore)
+    if not verdict.passed:
+        verdict = replace(verdict, culprit=_culprit(model_or_path, reference, file, trust=trust))
+    path = Path(onnx_path)
+    vectors = vector_files(path.parent)
+    if target is not None:
+        contents = {each.relative_to(path.parent).as_posix(): each.read_bytes() for each in vectors}
+        files.write_bytes(target, certify(verdict, contents).to_json().encode())
+        return verdict
+    return replace(verdict, notes=(*verdict.notes, *certificate_notes(path, certificate_of(path), vectors)))
+
+
+def check_seed(seed: Any) -> None:
+    """Raise UsageError unless it is a seed."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= _LARGEST_SEED:
+        raise UsageError(f"seed {seed!r}: must be an integer from 0 to {_LARGEST_SEED}")
+
+
+def _rule(rtol: Any, atol: Any) -> Rule:
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (is_number and 0.0 <= value < math.inf):
+            raise UsageError(f"{name} {value!r}: must be a number that is not negative")
+    return Rule(rtol, atol)
+
+
+def _open(model_or_path: Any, onnx_path: Any, *, trust: bool) -> tuple[Reference, OnnxFile]:
+    if not isinstance(onnx_path, str | Path):
+        raise UsageError(f"{type(onnx_path).__name__}: not the path of an ONNX file")
+    path = Path(onnx_path)
+    if (kind := kind_of(path)) != "onnx":
+        raise InputError(f"{path}: is a Keras model ({kind}), but an ONNX file is expected here; swap the two")
+    if _is_onnx(model_or_path):
+        return onnx_reference(open_file(Path(model_or_path))), open_file(path)
+    return keras_reference(open_source(model_or_path, trust=trust)), open_file(path)
+
+
+def _is_onnx(model_or_path: Any) -> bool:
+    return isinstance(model_or_path, str | Path) and kind_of(Path(model_or_path)) == "onnx"
+
+
+def _culprit(model_or_path: Any, reference: Reference, file: OnnxFile, *, trust: bool) -> str | None:
+    """Where the file went wrong, by what edgebn makes of the model itself."""
+    try:
+        return explain(open_graph(model_or_path, trust=trust), reference, file)
+    except (ConversionError, InputError):  # what has no ONNX form of ours says nothing of where another's went wrong
+        return None
+
+
+def _ignore(_: str, __: int) -> None:
+    """Nobody wants to know how far it is."""

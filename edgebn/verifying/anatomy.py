@@ -1,0 +1,108 @@
+"""What the graph of an ONNX file says of how to probe it and what to expect. Nothing runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from edgebn.tidying import infer_shapes
+
+CLIPS = ("Clip", "LeakyRelu", "Max", "Min", "PRelu", "Relu")
+_PASSES_INDICES = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_ROUNDS_AT_ONE = frozenset({"Celu", "Elu", "Erf", "Gelu", "Log", "LogSoftmax", "Mish", "Selu", "Sigmoid", "Softplus"})
+"""They pass through numbers of size 1 on their way to smaller ones, and so round as if the result were that large."""
+_UNKNOWN_EXTENT = 32
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Facts of a graph.
+
+    multiplications   of one sample, those of Conv, Gemm and MatMul; extents that may vary are taken as 32
+    clips             (input, output) of every node that clips, by the names of the tensors
+    index_ranges      how many values an integer input that is an index may take
+    rounds_at_one     the outputs that round as numbers of size 1 do
+    """
+
+    multiplications: int
+    nodes: int
+    clips: tuple[tuple[str, str], ...]
+    index_ranges: dict[str, int]
+    rounds_at_one: frozenset[str]
+
+
+def anatomy(model: ir.Model) -> Anatomy:
+    """The facts of `model`, which stays as it is."""
+    model = model.clone()
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    infer_shapes(model)
+    graph = model.graph
+    ranges = {value.name or "": _index_range(value) for value in graph.inputs}
+    return Anatomy(
+        multiplications=sum(_multiplications(node) for node in graph),
+        nodes=len(graph),
+        clips=tuple(_clips(graph)),
+        index_ranges={name: extent for name, extent in ranges.items() if extent is not None},
+        rounds_at_one=frozenset(value.name or "" for value in graph.outputs if _is_rounded_at_one(value)),
+    )
+
+
+def _multiplications(node: ir.Node) -> int:
+    if node.op_type not in {"Conv", "ConvTranspose", "Gemm", "MatMul"}:
+        return 0
+    data, weight = _extents(node.inputs[0]), _extents(node.inputs[1])
+    made = _extents(node.outputs[0])
+    if not (data and weight and made):
+        return 0
+    if node.op_type == "Conv":
+        return prod(made[1:]) * prod(weight[1:])
+    if node.op_type == "ConvTranspose":
+        return prod(data[1:]) * prod(weight[1:])
+    return prod(made[1:]) * data[-1]
+
+
+def _extents(value: ir.Value | None) -> list[int]:
+    extents: Any = value.shape if value is not None and value.shape is not None else ()
+    return [extent if isinstance(extent, int) else _UNKNOWN_EXTENT for extent in extents]
+
+
+def _clips(graph: ir.Graph) -> Iterator[tuple[str, str]]:
+    for node in graph:
+        made = node.outputs[0]
+        data = [value for value in node.inputs if value is not None and value.const_value is None]
+        if node.op_type in CLIPS and node.domain == "" and len(data) == 1 and made.dtype in {None, ir.DataType.FLOAT}:
+            yield data[0].name or "", made.name or ""
+
+
+def _index_range(value: ir.Value) -> int | None:
+    """The number of rows of the table that the input looks up, if it is an index; the smallest of several."""
+    found, pending = [], [value]
+    while pending:
+        for node, position in pending.pop().uses():
+            if node.op_type == "Gather" and position == 1:
+                found.append(_rows(node))
+            elif node.op_type in _PASSES_INDICES and position == 0:
+                pending.append(node.outputs[0])
+    return min((rows for rows in found if rows is not None), default=None)
+
+
+def _rows(gather: ir.Node) -> int | None:
+    table = _extents(gather.inputs[0])
+    axis = gather.attributes.get_int("axis", 0)
+    known = gather.inputs[0] is not None and gather.inputs[0].const_value is not None
+    return table[axis] if known and table else None
+
+
+def _is_rounded_at_one(value: ir.Value) -> bool:
+    node = value.producer()
+    while node is not None and node.op_type in _PASSES_INDICES and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    if node is None:
+        return False
+    factors = (each.producer() for each in node.inputs if each is not None) if node.op_type == "Mul" else ()
+    return any(each is not None and each.op_type in _ROUNDS_AT_ONE for each in (node, *factors))

@@ -1,0 +1,67 @@
+"""A converted model on a few probes, before it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import onnx_ir as ir
+
+from edgebn.errors import InputError
+from edgebn.report import Comparison
+from edgebn.verifying.judging import Candidate, Expecting, Judge, open_candidate, plan_for
+from edgebn.verifying.onnx_files import OnnxFile, in_memory
+from edgebn.verifying.probes import NORMAL, Plan, Probe, random_probe
+from edgebn.verifying.reference import Reference
+from edgebn.verifying.sessions import open_runtime
+from edgebn.verifying.tally import Expected, Rule
+
+_SAMPLES = 4
+_NAMES = (NORMAL, "uniform", "large")
+_LEVELS = ("off", "all")
+
+
+@dataclass(frozen=True, eq=False)
+class QuickCheck:
+    """What `reference` gives on a few samples of a few probes, for files that should give the same.
+
+    `first` is such a file: its graph says how the inputs may be drawn and, without a truth, how it rounds.
+    """
+
+    reference: Reference
+    first: OnnxFile
+
+    def failures(self, file: OnnxFile) -> list[Comparison]:
+        """What `file` gets wrong, in onnxruntime without optimisations and with all. Raises InputError."""
+        judge = Judge(self.reference, self._candidate(file), Rule(), lambda _, __: None)
+        for parts in self._expected:
+            judge.take([parts])
+        return [each for each in judge.found.comparisons if not each.passed]
+
+    def prepare(self) -> None:
+        """Run the reference. Raises InputError if it can not be run on such inputs."""
+        if not self._expected:
+            raise InputError(f"{self.reference.name}: has no inputs")
+
+    def differs(self, model: ir.Model) -> bool:
+        """Whether a model in memory gives something else."""
+        return bool(self.failures(in_memory(self.first.name, ir.to_proto(model).SerializeToString(), model)))
+
+    @cached_property
+    def plan(self) -> Plan:
+        """How the inputs are drawn."""
+        return plan_for(self.reference, self._candidate(self.first), 0, _SAMPLES)
+
+    @cached_property
+    def _expected(self) -> list[tuple[Probe, tuple[Expected, ...]]]:
+        expecting = Expecting(self.reference, self._candidate(self.first))
+        return [(probe, expecting(probe)) for probe in self._probes()]
+
+    def _probes(self) -> Iterator[Probe]:
+        for name in _NAMES:
+            probe = random_probe(self.plan, name)
+            yield Probe(probe.name, probe.inputs, probe.batch_sizes[-1:])
+
+    def _candidate(self, file: OnnxFile, levels: Iterable[str] = _LEVELS) -> Candidate:
+        return open_candidate(self.reference, file, [open_runtime(file, level, 1) for level in levels])

@@ -1,0 +1,125 @@
+"""A certificate: what was verified, by what, with which result; and whether a file still is what was certified.
+
+It is JSON and lies beside MODEL.onnx as MODEL.certificate.json. A summary of it is in the file's own metadata, with a
+hash of all but the metadata: so a file that was changed is known even where its certificate was lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edgebn import files
+from edgebn.errors import InputError
+from edgebn.report import Certificate, Verdict
+
+KEY = "edgebn.certificate"
+"""The metadata entry that holds the summary."""
+
+_MOST_BYTES = 64 << 20
+
+
+def certificate_of(onnx_path: Path) -> Path:
+    """Where the certificate of a file lies: `model.certificate.json` beside `model.onnx`."""
+    return onnx_path.with_name(f"{onnx_path.stem}.certificate.json")
+
+
+def certify(verdict: Verdict, vectors: dict[str, bytes]) -> Certificate:
+    """The certificate that goes with a verdict; `vectors` are the golden vectors' contents by relative path."""
+    return Certificate(
+        passed=verdict.passed,
+        source=verdict.reference,
+        source_sha256=verdict.reference_sha256,
+        onnx_model=verdict.onnx_model,
+        onnx_sha256=verdict.onnx_sha256,
+        vectors={path: hashlib.sha256(content).hexdigest() for path, content in vectors.items()},
+        cpu=verdict.cpu,
+        versions=verdict.versions,
+        verdict=verdict.to_dict(),
+    )
+
+
+def summary(verdict: Verdict, graph_sha256: str) -> str:
+    """What goes into the metadata, as JSON. The hash is `graph_hash` of the file."""
+    levels = dict.fromkeys(each.optimisation for each in verdict.comparisons if each.required)
+    return json.dumps(
+        {
+            "schema": Certificate.schema,
+            "passed": verdict.passed,
+            "graph_sha256": graph_sha256,
+            "source": verdict.reference,
+            "max_abs": float(f"{verdict.max_abs:.2g}"),
+            "used": float(f"{verdict.used:.2g}"),
+            "changed_labels": verdict.changed_labels,
+            "levels": list(levels),
+            "onnxruntime": verdict.versions["onnxruntime"],
+        }
+    )
+
+
+def graph_hash(model: onnx.ModelProto) -> str:
+    """SHA-256 of the model without its metadata."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.metadata_props[:]
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+
+
+def certificate_notes(onnx_path: Path, certificate: Path, vectors: Sequence[Path]) -> list[str]:
+    """In sentences, in what a file and its vectors are not what was certified. Raises InputError if it is damaged."""
+    return [
+        *_summary_notes(onnx_path),
+        *(_file_notes(onnx_path, certificate, vectors) if certificate.is_file() else []),
+    ]
+
+
+def _summary_notes(onnx_path: Path) -> Iterator[str]:
+    model = onnx.load_model(onnx_path, load_external_data=False)
+    entries = [entry.value for entry in model.metadata_props if entry.key == KEY]
+    if not entries:
+        return
+    try:
+        known = json.loads(entries[0])
+        certified, passed = known["graph_sha256"], known["passed"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        yield f"{onnx_path.name}: the certificate in its metadata is damaged"
+        return
+    if certified != graph_hash(model):
+        yield f"{onnx_path.name}: was changed after it was certified, by the certificate in its metadata"
+    if passed is not True:
+        yield f"{onnx_path.name}: did not pass when it was certified"
+
+
+def _file_notes(onnx_path: Path, certificate: Path, vectors: Sequence[Path]) -> Iterator[str]:
+    known = _read(certificate)
+    if known["onnx_sha256"] != files.sha256(onnx_path):
+        yield f"{onnx_path.name}: is not the file that {certificate.name} is of"
+    if known["passed"] is not True:
+        yield f"{onnx_path.name}: did not pass when it was certified, by {certificate.name}"
+    found = {file.relative_to(onnx_path.parent).as_posix(): files.sha256(file) for file in vectors}
+    for name in sorted(known["vectors"].keys() | found.keys()):
+        if name not in found:
+            yield f"{name}: is missing, but {certificate.name} names it"
+        elif name not in known["vectors"]:
+            yield f"{name}: is not in {certificate.name}"
+        elif found[name] != known["vectors"][name]:
+            yield f"{name}: is not the file that {certificate.name} is of"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise InputError(f"{path}: larger than {_MOST_BYTES >> 20} MiB, which no certificate is")
+        known = json.loads(path.read_text("utf-8"))
+        if known["schema"] != Certificate.schema or not isinstance(known["vectors"], dict):
+            raise InputError(f"{path}: is no certificate that this version knows ({Certificate.schema})")
+        return {name: known[name] for name in ("onnx_sha256", "passed", "vectors")}
+    except OSError as error:
+        raise InputError(f"{path}: can not be read ({error.strerror or error})") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: is a damaged certificate; verify the file anew with --certificate") from error

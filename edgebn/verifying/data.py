@@ -1,0 +1,135 @@
+"""Real data to compare on, read a thousand samples at a time: digits, or what the caller's .npz file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebn import files
+from edgebn.datasets import BUNDLED, NAMES, Images, load_dataset, scaled
+from edgebn.datasets.npz import Rows, open_rows
+from edgebn.errors import InputError, UsageError
+from edgebn.loading import Tensor
+from edgebn.verifying.probes import DATA, Inputs, Plan, Probe
+
+_CHUNK = 1024
+_LABELS = ("y_test", "y", "labels")
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """`samples` samples; `read` yields some of them after the other, each time it is called, with labels if known."""
+
+    name: str
+    samples: int
+    read: Callable[[], Iterator[tuple[Inputs, NDArray[Any] | None]]]
+
+    def chunks(self, plan: Plan) -> Iterator[Probe]:
+        """All samples as probes; those that do not fill a batch of a fixed size are left out."""
+        for inputs, labels in self.read():
+            count = len(inputs[0]) - len(inputs[0]) % (plan.fixed_batch or 1)
+            if count:
+                given = tuple(array[:count] for array in inputs)
+                yield Probe(DATA, given, plan.data_batch_sizes, labels=None if labels is None else labels[:count])
+
+
+def open_data(model: str, inputs: Sequence[Tensor], given: str | Path | None) -> Data | None:
+    """The data that the caller names; the bundled digits if none are, and the model takes such.
+
+    A file has an array for each input: under the input's name, or as `x_test`, `x`, `x0`, `x1`…; and labels as
+    `y_test`, `y` or `labels`, if any. Digits, uint8, are divided by 255.
+
+    Raises:
+        UsageError: if it is neither the name of a data set nor a file, or the model does not take digits.
+        InputError: if the data can not be read, or are not of the model's shapes.
+    """
+    digits = takes_digits(inputs)
+    if given is None:
+        return _named_digits(BUNDLED, inputs[0]) if digits else None
+    if str(given) not in NAMES:
+        return _from_file(Path(given), inputs, digits)
+    if not digits:
+        shapes = ", ".join(str(tensor.shape) for tensor in inputs)
+        raise UsageError(f"{model}: takes {shapes}, not images of 28 × 28 pixels; leave --data out, or give a file")
+    return _named_digits(str(given), inputs[0])
+
+
+def takes_digits(inputs: Sequence[Tensor]) -> bool:
+    """Whether the model has one float input for images of 28 × 28 pixels, flat or not, with one channel."""
+    shapes = {(784,), (28, 28), (28, 28, 1), (1, 28, 28)}
+    return len(inputs) == 1 and inputs[0].shape[1:] in shapes and inputs[0].dtype == "float32"
+
+
+def _named_digits(name: str, tensor: Tensor) -> Data:
+    dataset = load_dataset(name)
+
+    def read() -> Iterator[tuple[Inputs, NDArray[Any] | None]]:
+        for start in range(0, len(dataset.x_test), _CHUNK):
+            chosen = slice(start, start + _CHUNK)
+            yield (_pixels(dataset.x_test[chosen], tensor),), dataset.y_test[chosen]
+
+    return Data(dataset.name, len(dataset.x_test), read)
+
+
+def _pixels(images: Images, tensor: Tensor) -> NDArray[np.float32]:
+    return scaled(images).reshape(len(images), *(extent or 1 for extent in tensor.shape[1:]))
+
+
+def _from_file(path: Path, inputs: Sequence[Tensor], digits: bool) -> Data:
+    if not files.is_file(path):
+        raise UsageError(f"{path}: neither a data set ({', '.join(NAMES)}) nor a file; check --data")
+    arrays = open_rows(path)
+    chosen = [_array_for(path, arrays, tensor, index, len(inputs)) for index, tensor in enumerate(inputs)]
+    labels = next((arrays[name] for name in _LABELS if name in arrays and _are_labels(arrays[name])), None)
+    samples = chosen[0].shape[0]
+    others = [*chosen, *([] if labels is None else [labels])]
+    if samples == 0 or any(rows.shape[0] != samples for rows in others):
+        counts = ", ".join(f"{rows.name} {rows.shape[0]}" for rows in others)
+        raise InputError(f"{path}: the arrays need the same number of samples, and one at least; they have {counts}")
+    for rows, tensor in zip(chosen, inputs, strict=True):
+        _check(rows, tensor, digits)
+
+    def read() -> Iterator[tuple[Inputs, NDArray[Any] | None]]:
+        parts = [rows.chunks(_CHUNK) for rows in others]
+        for given in zip(*parts, strict=True):
+            pairs = zip(given, inputs, strict=False)
+            yield (
+                tuple(_pixels(x, tensor) if digits and x.dtype == np.uint8 else _as(x, tensor) for x, tensor in pairs),
+                None if labels is None else given[-1].reshape(-1),
+            )
+
+    return Data(path.name, samples, read)
+
+
+def _array_for(path: Path, arrays: dict[str, Rows], tensor: Tensor, index: int, count: int) -> Rows:
+    names = [tensor.name, f"x{index}", *(["x_test", "x"] if count == 1 else [])]
+    for name in names:
+        if name in arrays:
+            return arrays[name]
+    held = ", ".join(sorted(arrays)[:8]) or "nothing"
+    raise InputError(f"{path}: has no array {names[-1]!r} for the input {tensor.name}; it holds {held}")
+
+
+def _are_labels(rows: Rows) -> bool:
+    return rows.dtype.kind in "iu" and rows.shape[1:] in {(), (1,)}
+
+
+def _check(rows: Rows, tensor: Tensor, digits: bool) -> None:
+    wanted, found = tensor.shape[1:], rows.shape[1:]
+    fits = len(wanted) == len(found) and all(a in {None, b} for a, b in zip(wanted, found, strict=True))
+    if not fits and not (digits and found in {(28, 28), (28, 28, 1)}):
+        raise InputError(f"{rows.path}: {rows.name} has the shape {rows.shape}, the input {tensor.name} {tensor.shape}")
+    if rows.dtype.kind not in "fiub" or (np.dtype(tensor.dtype).kind in "iub" and rows.dtype.kind == "f"):
+        raise InputError(f"{rows.path}: {rows.name} is {rows.dtype}, the input {tensor.name} {tensor.dtype}")
+
+
+def _as(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
+    """In the input's dtype and shape; what varies is as long as in the array."""
+    same_rank = array.ndim == len(tensor.shape)
+    found = array.shape[1:] if same_rank else tuple(extent or 1 for extent in tensor.shape[1:])
+    return array.astype(tensor.dtype).reshape(len(array), *found)

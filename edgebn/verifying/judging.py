@@ -1,0 +1,252 @@
+"""The file against its reference, run by run: every probe, by every runtime, at every batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebn.errors import InputError
+from edgebn.report import Comparison, Decisions, Distance, RuntimeDifference
+from edgebn.verifying import compare
+from edgebn.verifying.decisions import DecisionsTally
+from edgebn.verifying.matching import Match, fixed_batch, match
+from edgebn.verifying.onnx_files import OnnxFile
+from edgebn.verifying.probes import DATA, Inputs, Plan, Probe
+from edgebn.verifying.reference import Outputs, Reference, largest_moves
+from edgebn.verifying.sessions import EvaluatorError, Runtime, open_runtime, open_runtimes
+from edgebn.verifying.tally import Expected, ExpectedTally, Rule, Tally
+
+OnSamples = Callable[[str, int], None]
+"""Called with the probe's name and how many samples are done."""
+
+_WORK = 500_000_000
+"""Multiplications of all samples of one probe; large models get fewer samples."""
+_FEWEST = 2
+_EVALUATED = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """The file under suspicion, its runtimes, and how its tensors match the reference's."""
+
+    file: OnnxFile
+    runtimes: tuple[Runtime, ...]
+    match: Match
+
+    @property
+    def usual(self) -> Runtime:
+        """As most apps run it: with all optimisations."""
+        return next((each for each in self.runtimes if each.level == "all"), self.runtimes[0])
+
+
+def open_candidate(reference: Reference, file: OnnxFile, runtimes: Sequence[Runtime] | None = None) -> Candidate:
+    """Open `file` in all runtimes, or in those given, and match it to the reference. Raises InputError."""
+    opened = open_runtimes(file) if runtimes is None else tuple(runtimes)
+    return Candidate(file, opened, match(reference, opened[0]))
+
+
+def plan_for(reference: Reference, candidate: Candidate, seed: int, most: int) -> Plan:
+    """What to feed: at most `most` samples a probe, fewer if the model is large."""
+    inputs, names = reference.inputs, candidate.match.inputs
+    found = candidate.file.anatomy.index_ranges
+    ranges = {tensor.name: found[name] for tensor, name in zip(inputs, names, strict=True) if name in found}
+    affordable = _WORK // max(1, candidate.file.anatomy.multiplications)
+    batch = fixed_batch(inputs, candidate.runtimes[0].inputs)
+    return Plan(
+        inputs, {**ranges, **reference.index_ranges}, seed, min(most, max(_FEWEST, affordable)), fixed_batch=batch
+    )
+
+
+class Expecting:
+    """What is expected of samples: by the reference, by its truth, and with what sensitivity to rounding."""
+
+    def __init__(self, reference: Reference, candidate: Candidate) -> None:
+        self.reference = reference
+        self._twins: list[Runtime] = []
+        self._base: Callable[[Runtime, Inputs], Outputs] = lambda runtime, inputs: runtime.run(inputs, _batch(inputs))
+        if reference.truth is None:
+            file = reference.file or candidate.file
+            self._twins = [open_runtime(each, "off", 1) for each in (file, *file.rounded())]
+            if reference.file is None:
+                self._base = lambda runtime, inputs: candidate.match.run(runtime, inputs, _batch(inputs))
+        self._fixed = fixed_batch(*(twin.inputs for twin in self._twins))
+
+    def __call__(self, probe: Probe) -> tuple[Expected, ...]:
+        """One for each output."""
+        inputs, outputs = probe.inputs, self.reference.run(probe.inputs)
+        if self.reference.truth is not None:
+            exact = self.reference.truth.run(inputs)
+            moves = self.reference.truth.sensitivity(inputs, exact)
+            return tuple(map(Expected, outputs, exact, moves))
+        base, *moved = (self._run(twin, inputs) for twin in self._twins)
+        return tuple(map(Expected, outputs, [None] * len(outputs), largest_moves(base, list(moved))))
+
+    def _run(self, twin: Runtime, inputs: Inputs) -> Outputs:
+        if self._fixed is None:
+            return self._base(twin, inputs)
+        starts = range(0, len(inputs[0]), self._fixed)
+        parts = [self._base(twin, tuple(array[start : start + self._fixed] for array in inputs)) for start in starts]
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def _batch(inputs: Inputs) -> int:
+    return len(inputs[0])
+
+
+@dataclass(eq=False)
+class Judged:
+    """All that was found, while it is found."""
+
+    comparisons: list[Comparison] = field(default_factory=list)
+    decisions: list[Decisions] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    smallest_rtol: float = 0.0
+    between: dict[tuple[int, str, int], Distance] = field(default_factory=dict)
+    finite: set[int] = field(default_factory=set)
+
+
+class Judge:
+    """Takes in probes, one after the other, each in parts that stream by."""
+
+    def __init__(self, reference: Reference, candidate: Candidate, rule: Rule, on_samples: OnSamples) -> None:
+        self.reference, self.candidate, self.rule = reference, candidate, rule
+        self.found = Judged()
+        self._on_samples = on_samples
+        self._failed_evaluator = False
+        self._fixed = fixed_batch(reference.inputs, candidate.runtimes[0].inputs) or 1
+        rounded = candidate.file.anatomy.rounds_at_one
+        names = [candidate.runtimes[0].outputs[position].name for position in candidate.match.outputs]
+        self._floors = [1.0 if name in rounded else 0.0 for name in names]
+
+    def take(self, parts: Iterable[tuple[Probe, tuple[Expected, ...]]]) -> None:
+        """Run and compare one probe."""
+        iterator = iter(parts)
+        first = next(iterator, None)
+        if first is None:
+            return
+        trial = _Trial(self, first[0])
+        done = 0
+        for probe, expected in chain([first], iterator):
+            trial.add(probe, expected, is_first=probe is first[0])
+            done += probe.samples
+            self._on_samples(probe.name, done)
+        trial.close()
+
+    def runs(self, probe: Probe) -> Iterator[tuple[Runtime, int]]:
+        """Which runtimes run at which batch sizes: on two threads and in onnx's evaluator the largest is enough."""
+        for runtime in self.candidate.runtimes:
+            if runtime.threads == 0 and (self._failed_evaluator or probe.name == DATA):
+                continue
+            sizes = probe.batch_sizes if runtime.threads == 1 else probe.batch_sizes[-1:]
+            yield from ((runtime, size) for size in sizes)
+
+    def limit(self, runtime: Runtime, probe: Probe, batch_size: int) -> int:
+        """How many of the samples to run."""
+        return probe.limit(batch_size) if runtime.threads else min(probe.samples, max(_EVALUATED, self._fixed))
+
+    def run(self, runtime: Runtime, probe: Probe, batch_size: int) -> Outputs | None:
+        """The outputs, in the reference's order; None if onnx's evaluator can not run the model."""
+        limit = self.limit(runtime, probe, batch_size)
+        try:
+            return self.candidate.match.run(runtime, probe.first(limit), batch_size)
+        except EvaluatorError as error:
+            self._failed_evaluator = True
+            self.found.notes.append(f"onnx's reference evaluator can not run it: {error}")
+            return None
+
+    def expected_tallies(self) -> list[ExpectedTally]:
+        """Empty ones, for one probe."""
+        return [ExpectedTally(self.reference.trusted, floor) for floor in self._floors]
+
+    def check_shape(self, index: int, actual: NDArray[Any], expected: NDArray[Any]) -> None:
+        """Raise InputError if an output has another shape than the reference's."""
+        if actual.shape != expected.shape:
+            raise InputError(
+                f"{self.reference.name}: its output {self.reference.outputs[index].name} has the shape "
+                f"{expected.shape}, that of the ONNX file {actual.shape}; they are not the same model"
+            )
+
+    def runtime_differences(self) -> tuple[RuntimeDifference, ...]:
+        """Of every runtime but the first."""
+        return tuple(
+            RuntimeDifference(self.reference.outputs[index].name, level, threads, found)
+            for (index, level, threads), found in sorted(self.found.between.items(), key=lambda item: item[0][0])
+        )
+
+
+class _Trial:
+    """One probe."""
+
+    def __init__(self, judge: Judge, probe: Probe) -> None:
+        self._judge, self._probe = judge, probe
+        self._expected = judge.expected_tallies()
+        self._tallies: dict[tuple[Runtime, int, int], Tally] = {}
+        self._decisions: dict[int, DecisionsTally] = {}
+
+    def add(self, probe: Probe, expected: tuple[Expected, ...], *, is_first: bool) -> None:
+        for tally, each in zip(self._expected, expected, strict=True):
+            tally.add(each)
+        baseline: Outputs | None = None
+        largest = max(probe.batch_sizes)
+        for runtime, batch_size in self._judge.runs(probe):
+            if not is_first and batch_size != largest:
+                continue
+            results = self._judge.run(runtime, probe, batch_size)
+            if results is None:
+                continue
+            for index, actual in enumerate(results):
+                self._add_one(probe, runtime, batch_size, index, actual, expected[index])
+            if runtime is self._judge.candidate.runtimes[0] and batch_size == largest:
+                baseline = results
+            elif baseline is not None and batch_size == largest and probe.required:
+                self._between(runtime, results, baseline)
+
+    def _add_one(
+        self, probe: Probe, runtime: Runtime, batch_size: int, index: int, actual: NDArray[Any], expected: Expected
+    ) -> None:
+        fed = self._judge.limit(runtime, probe, batch_size)
+        self._judge.check_shape(index, actual, expected.reference[:fed])
+        tally = self._tallies.setdefault((runtime, batch_size, index), Tally(self._judge.rule))
+        tally.add(actual, expected)
+        decides = runtime is self._judge.candidate.usual and batch_size == max(probe.batch_sizes)
+        if probe.name == DATA and decides and compare.has_labels(actual.shape):
+            name = self._judge.reference.outputs[index].name
+            decisions = self._decisions.setdefault(index, DecisionsTally(name))
+            decisions.add(actual, expected, self._expected[index], probe.labels)
+
+    def _between(self, runtime: Runtime, results: Outputs, baseline: Outputs) -> None:
+        for index, (actual, other) in enumerate(zip(results, baseline, strict=True)):
+            errors = compare.channels(compare.absolute(actual, other[: len(actual)]))
+            scales = compare.channels(compare.magnitudes(other))
+            found, key = compare.distance(errors, scales), (index, runtime.level, runtime.threads)
+            before = self._judge.found.between.get(key, found)
+            self._judge.found.between[key] = Distance(
+                max(before.max_abs, found.max_abs), max(before.relative, found.relative), max(before.ulps, found.ulps)
+            )
+
+    def close(self) -> None:
+        judged = self._judge.found
+        for (runtime, batch_size, index), tally in self._tallies.items():
+            expected = self._expected[index]
+            required = self._probe.required and runtime.threads > 0
+            judged.comparisons.append(
+                tally.comparison(
+                    expected,
+                    output=self._judge.reference.outputs[index].name,
+                    probe=self._probe.name,
+                    optimisation=runtime.level,
+                    threads=runtime.threads,
+                    batch_size=batch_size,
+                    required=required,
+                )
+            )
+            if required:
+                judged.smallest_rtol = max(judged.smallest_rtol, tally.smallest_rtol)
+            if required and expected.not_finite < expected.elements:
+                judged.finite.add(index)
+        judged.decisions.extend(each.decisions() for each in self._decisions.values())

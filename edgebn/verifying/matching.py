@@ -1,0 +1,93 @@
+"""Which tensor of the file is which of the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgebn.errors import InputError
+from edgebn.loading import Tensor
+from edgebn.verifying.reference import Inputs, Outputs, Reference
+from edgebn.verifying.sessions import Runtime
+
+_EXPORTED_AS = {"float16": "float32", "bfloat16": "float32"}
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """For each input of the reference the name of the file's, for each output the position of the file's."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[int, ...]
+
+    def run(self, runtime: Runtime, inputs: Inputs, batch_size: int) -> Outputs:
+        """Inputs and outputs in the reference's order."""
+        results: tuple[NDArray[Any], ...] = runtime.run(inputs, batch_size, self.inputs)
+        return tuple(results[position] for position in self.outputs)
+
+
+def match(reference: Reference, runtime: Runtime) -> Match:
+    """Match inputs and outputs: by name if all names agree, else by position, else by shape if that leaves no choice.
+
+    Raises:
+        InputError: if they can not be matched, or the file takes one extent only where the reference takes any.
+    """
+    inputs = _matched(reference.name, "input", reference.inputs, runtime.inputs)
+    return Match(
+        tuple(runtime.inputs[position].name for position in inputs),
+        _matched(reference.name, "output", reference.outputs, runtime.outputs),
+    )
+
+
+def fixed_batch(*sides: Sequence[Tensor]) -> int | None:
+    """The one batch size that the inputs of one side allow, if they do not allow all."""
+    extents = (tensor.shape[0] for tensors in sides for tensor in tensors if tensor.shape)
+    return next((extent for extent in extents if extent is not None), None)
+
+
+def _matched(name: str, role: str, wanted: Sequence[Tensor], found: Sequence[Tensor]) -> tuple[int, ...]:
+    if len(wanted) != len(found):
+        raise InputError(f"{name}: has {len(wanted)} {role}s, the ONNX file {len(found)}; they are not the same model")
+    positions = {tensor.name: index for index, tensor in enumerate(found)}
+    by_name = all(tensor.name in positions for tensor in wanted)
+    order = tuple(positions[tensor.name] for tensor in wanted) if by_name else tuple(range(len(wanted)))
+    agreeing = [[_agrees(tensor, other, role) for other in found] for tensor in wanted]
+    if not all(agreeing[index][position] for index, position in enumerate(order)):
+        only = list(islice(_assignments(agreeing, ()), 2))
+        if len(only) != 1 or by_name:
+            raise _mismatch(name, role, wanted, [found[position] for position in order])
+        (order,) = only
+    return order
+
+
+def _assignments(agreeing: list[list[bool]], chosen: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Every way to give each wanted tensor one of its own that agrees."""
+    if len(chosen) == len(agreeing):
+        yield chosen
+        return
+    for position, agrees in enumerate(agreeing[len(chosen)]):
+        if agrees and position not in chosen:
+            yield from _assignments(agreeing, (*chosen, position))
+
+
+def _mismatch(name: str, role: str, wanted: Sequence[Tensor], found: Sequence[Tensor]) -> InputError:
+    ours, theirs = next(pair for pair in zip(wanted, found, strict=True) if not _agrees(*pair, role))
+    shapes = f"{ours.dtype} {ours.shape}, that of the ONNX file {theirs.dtype} {theirs.shape}"
+    text = f"{name}: its {role} {ours.name} is {shapes}"
+    if role == "input" and _agrees(ours, theirs, "output"):
+        return InputError(f"{text}; export it with extents that may vary, or fix those of the model")
+    return InputError(f"{text}; they are not the same model")
+
+
+def _agrees(wanted: Tensor, found: Tensor, role: str) -> bool:
+    """Whether `found` can stand for `wanted`. Only the batch of an input may be fixed where the reference's is not."""
+    if len(wanted.shape) != len(found.shape) or found.dtype not in {wanted.dtype, _EXPORTED_AS.get(wanted.dtype)}:
+        return False
+    pairs = list(zip(wanted.shape, found.shape, strict=True))
+    if role == "input" and any(ours is None and theirs is not None for ours, theirs in pairs[1:]):
+        return False
+    return all(ours is None or theirs is None or ours == theirs for ours, theirs in pairs)

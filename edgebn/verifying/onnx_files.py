@@ -1,0 +1,73 @@
+"""An ONNX file as verify looks at it: its content for the runtimes, its graph for the probes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from edgebn import files
+from edgebn.loading.onnx_files import open_onnx
+from edgebn.verifying.anatomy import Anatomy, anatomy
+
+_ROUNDED_TWINS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxFile:
+    """`content` is a path, or the bytes of what is not yet written. `model` is the same, opened."""
+
+    name: str
+    sha256: str
+    content: str | bytes
+    model: ir.Model
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """What the graph says of how to probe it."""
+        return anatomy(self.model)
+
+    def rounded(self) -> Iterator[OnnxFile]:
+        """Twins with each weight moved to a float next to it, up or down by a fixed seed."""
+        rng = np.random.default_rng(0)
+        for _ in range(_ROUNDED_TWINS):
+            twin = self.model.clone()
+            common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(twin)
+            for value in twin.graph.initializers.values():
+                if value.const_value is not None and value.const_value.dtype == ir.DataType.FLOAT:
+                    weight = value.const_value.numpy()
+                    side = rng.choice((-np.inf, np.inf), weight.shape).astype(np.float32)
+                    with np.errstate(over="ignore"):
+                        moved = np.nextafter(weight, side)
+                    kept = (weight == 0.0) | ~np.isfinite(moved)
+                    value.const_value = ir.tensor(np.where(kept, weight, moved), name=value.name)
+            yield in_memory(self.name, ir.to_proto(twin).SerializeToString(), twin)
+
+    def showing(self, names: list[str]) -> OnnxFile:
+        """A twin whose outputs are the tensors of these names."""
+        twin = self.model.clone()
+        made = (value for node in twin.graph for value in node.outputs)
+        values = {value.name: value for value in (*twin.graph.inputs, *made)}
+        twin.graph.outputs.clear()
+        for index, name in enumerate(names):  # copies: a tensor may be an input, or shown twice
+            shown = ir.node("Identity", [values[name]], name=f"shown/{index}")
+            shown.outputs[0].name = f"shown/{index}"
+            twin.graph.append(shown)
+            twin.graph.outputs.append(shown.outputs[0])
+        return in_memory(self.name, ir.to_proto(twin).SerializeToString(), twin)
+
+
+def open_file(path: Path) -> OnnxFile:
+    """The file at `path`, its external data checked to lie beside it. Raises InputError as `open_onnx` does."""
+    return OnnxFile(path.name, files.sha256(path), str(path), open_onnx(path))
+
+
+def in_memory(name: str, content: bytes, model: ir.Model) -> OnnxFile:
+    """A model that is in no file; `content` is `model`, serialized."""
+    return OnnxFile(name, hashlib.sha256(content).hexdigest(), content, model)

@@ -1,0 +1,117 @@
+"""Real data and decisions: any model's arrays from a file, in constant memory; who is right, and what changed."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import edgebn
+from edgebn import backends
+from edgebn.loading import Tensor
+from edgebn.verifying.data import open_data
+from edgebn.verifying.decisions import DecisionsTally
+from edgebn.verifying.probes import Plan
+from edgebn.verifying.tally import Expected, ExpectedTally
+from tests import keras_models
+
+INPUT = (Tensor("x", (None, 6), "float32"),)
+
+
+def saved(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    x = backends.keras().Input((6,), name="series")
+    return keras_models.functional(x, keras_models.layers().Dense(3, activation="softmax", name="scores")(x))
+
+
+def test_accuracy_on_the_callers_data(model: Any, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(3000, 6)).astype(np.float32)
+    labels = keras_models.in_keras(model, x)[0].argmax(axis=1)
+    labels[:300] = (labels[:300] + 1) % 3
+    edgebn.fold_export(model, tmp_path / "model.onnx")
+    done: list[tuple[str, int]] = []
+    data = saved(tmp_path / "own.npz", series=x, y=labels)
+    verdict = edgebn.verify(model, tmp_path / "model.onnx", data=data, on_samples=lambda *given: done.append(given))
+    (decisions,) = verdict.decisions
+    assert verdict.passed
+    assert (decisions.samples, decisions.changed) == (3000, 0)
+    assert decisions.reference_accuracy == decisions.onnx_accuracy == pytest.approx(0.9)
+    assert [count for probe, count in done if probe == "data"] == [1024, 2048, 3000]
+
+
+def test_a_fault_in_the_last_sample_is_found(tmp_path: Path) -> None:
+    """What streams by is compared to its end: the file is wrong for large numbers only, and the last sample has one."""
+    from tests.verifying.test_mismatch import written
+
+    x = np.random.default_rng(0).normal(size=(2100, 6)).astype(np.float32)
+    x[-1] = np.float32([1e5, 0, 0, 0, 0, 0])
+    given = backends.keras().Input((6,), name="series")
+    model = keras_models.functional(given, keras_models.layers().Dense(3, name="scores")(given))
+    kernel, bias = model.get_layer("scores").get_weights()
+    text = "(float[n,6] x) => (float[n,3] y) { c = Clip(x, low, high) y = Gemm(c, k, b) }"
+    bounds = {"low": np.array(-1e3), "high": np.array(1e3)}
+    path = written(tmp_path / "m.onnx", text, k=kernel, b=bias, **bounds)
+    assert edgebn.verify(model, path, data=saved(tmp_path / "most.npz", x=x[:-1])).passed
+    verdict = edgebn.verify(model, path, data=saved(tmp_path / "all.npz", x=x))
+    assert {each.probe for each in verdict.comparisons if each.required and not each.passed} == {"data"}
+    assert verdict.clip_sides == (6, 12)  # what nothing but the data reaches
+    assert verdict.decisions[0].reference_accuracy is None
+
+
+def test_memory_does_not_grow_with_the_samples(tmp_path: Path) -> None:
+    peaks = []
+    for count in (20_000, 200_000):
+        path = saved(tmp_path / f"{count}.npz", x=np.zeros((count, 6), np.float32), y=np.zeros(count, np.int64))
+        data = open_data("model", INPUT, path)
+        assert data is not None
+        assert data.samples == count
+        tracemalloc.start()
+        assert sum(chunk.samples for chunk in data.chunks(Plan(INPUT, {}))) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0] < 3_000_000
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "no array": ({"z": np.zeros((3, 6))}, "has no array 'x' for the input x; it holds z"),
+    "another shape": ({"x": np.zeros((3, 5))}, r"x has the shape \(3, 5\), the input x \(None, 6\)"),
+    "another rank": ({"x": np.zeros((3, 6, 1))}, "x has the shape"),
+    "no samples": ({"x": np.zeros((0, 6))}, "one at least; they have x 0"),
+    "other labels": ({"x": np.zeros((3, 6)), "y": np.zeros(4, int)}, "same number of samples"),
+    "text": ({"x": np.full((3, 6), "a")}, "x is <U1, the input x float32"),
+    "Fortran": ({"x": np.asfortranarray(np.zeros((3, 6)))}, "no rows to read one after the other"),
+    "a number": ({"x": np.float32(1.0)}, "no rows"),
+    "pickled": ({"x": np.array([[{}] * 6])}, "pickled"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_data_that_do_not_fit(kind: str, tmp_path: Path) -> None:
+    arrays, message = BAD[kind]
+    with pytest.raises(edgebn.InputError, match=message):
+        open_data("model", INPUT, saved(tmp_path / "own.npz", **arrays))
+
+
+def test_ties_are_told_from_real_changes() -> None:
+    scores = np.array([[0.5, 0.5 - 1e-8, 0.0], [0.9, 0.1, 0.0], [0.2, 0.3, 0.5]])
+    expected = Expected(scores.astype(np.float32), scores, np.full(3, 1e-9))
+    tally, decided = ExpectedTally(1e-2, 0.0), DecisionsTally("scores")
+    tally.add(expected)
+    actual = np.float32([[0.4, 0.6, 0.0], [0.1, 0.9, 0.0], [0.2, 0.3, 0.5]])
+    decided.add(actual, expected, tally, np.array([1, 0, 2]))
+    found = decided.decisions()
+    assert (found.changed, found.ties, found.real) == (2, 1, 1)
+    assert (found.reference_accuracy, found.onnx_accuracy) == (2 / 3, 2 / 3)
+    assert [(each.sample, each.onnx_label, each.label, each.tie) for each in found.changes] == [
+        (0, 1, 1, True),
+        (1, 1, 0, False),
+    ]
+    assert found.changes[1].margin == pytest.approx(0.8)

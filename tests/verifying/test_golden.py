@@ -1,0 +1,207 @@
+"""Golden vectors and certificates: written with the file, replayed without TensorFlow, and missed when they lie."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import edgebn
+from tests import command_line, keras_models
+from tests.exporting import models
+
+MODELS = Path(__file__).parents[2] / "models"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("golden")
+    options: dict[str, Any] = {"golden": 3, "certificate": folder / "cnn.certificate.json"}
+    edgebn.fold_export(keras_models.textbook("cnn", "mixed"), folder / "cnn.onnx", **options)
+    return folder
+
+
+@pytest.fixture
+def folder(exported: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(exported, tmp_path / "copy"))
+
+
+def tensor(path: Path) -> onnx.TensorProto:
+    return onnx.TensorProto.FromString(path.read_bytes())
+
+
+def test_the_form_is_that_of_onnx(exported: Path) -> None:
+    names = sorted(path.relative_to(exported).as_posix() for path in exported.rglob("*.pb"))
+    assert names == [f"test_data_set_{index}/{role}_0.pb" for index in range(3) for role in ("input", "output")]
+    model, exact = keras_models.textbook("cnn", "mixed"), []
+    for index in range(3):
+        given, made = (tensor(exported / f"test_data_set_{index}/{role}_0.pb") for role in ("input", "output"))
+        assert (given.name, made.name) == ("image", "probabilities")
+        x, y = numpy_helper.to_array(given), numpy_helper.to_array(made)
+        assert (x.shape, y.shape, x.dtype, y.dtype) == ((8, 28, 28, 1), (8, 10), np.float32, np.float32)
+        exact.append(np.abs(y - keras_models.in_float64(model, x)).max())
+    assert max(exact) <= 2.0**-24  # rounded once
+    assert numpy_helper.to_array(tensor(exported / "test_data_set_0/input_0.pb")).min() == 0.0  # digits
+
+
+def test_the_replay(folder: Path) -> None:
+    replay = edgebn.replay(folder / "cnn.onnx")
+    assert replay.passed
+    assert (replay.certificate, replay.notes) == ("cnn.certificate.json", ())
+    assert [each.data_set for each in replay.replayed] == [f"test_data_set_{index}" for index in range(3)]
+    assert replay.seconds < 30.0
+    result = command_line.run("verify", folder / "cnn.onnx")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.endswith("certificate: cnn.certificate.json\nPASS: equal up to rounding\n")
+    assert json.loads(command_line.run("verify", folder / "cnn.onnx", "--json").stdout)["schema"] == "edgebn/replay/1"
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_the_committed_models_replay(name: str) -> None:
+    replay = edgebn.replay(MODELS / name / f"{name}.onnx")
+    assert replay.passed
+    assert replay.certificate is None
+
+
+def test_the_certificate_says_what_was_verified(exported: Path) -> None:
+    known = json.loads((exported / "cnn.certificate.json").read_text("utf-8"))
+    assert list(known) == (
+        [
+            "schema",
+            "passed",
+            "source",
+            "source_sha256",
+            "onnx_model",
+            "onnx_sha256",
+            "vectors",
+            "cpu",
+            "versions",
+            "verdict",
+        ]
+    )
+    assert known["schema"] == "edgebn/certificate/1"
+    assert known["passed"] is known["verdict"]["passed"] is True
+    assert (known["onnx_model"], known["verdict"]["onnx_model"]) == ("cnn.onnx", "cnn.onnx")
+    assert known["onnx_sha256"] == known["verdict"]["onnx_sha256"] == edgebn.replay(exported / "cnn.onnx").onnx_sha256
+    assert len(known["vectors"]) == 6
+    metadata = {entry.key: entry.value for entry in onnx.load(exported / "cnn.onnx").metadata_props}
+    summary = json.loads(metadata["edgebn.certificate"])
+    assert list(summary) == (
+        ["schema", "passed", "graph_sha256", "source", "max_abs", "used", "changed_labels", "levels", "onnxruntime"]
+    )
+    assert summary["levels"] == ["off", "basic", "extended", "all"]
+
+
+def scale_a_weight(folder: Path) -> None:
+    model = onnx.load(folder / "cnn.onnx")
+    kernel = next(each for each in model.graph.initializer if len(each.dims) == 2)
+    kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * np.float32(1.01), kernel.name))
+    onnx.save(model, folder / "cnn.onnx")
+
+
+def add_metadata(folder: Path) -> None:
+    model = onnx.load(folder / "cnn.onnx")
+    model.metadata_props.add(key="note", value="x")
+    onnx.save(model, folder / "cnn.onnx")
+
+
+def change_a_vector(folder: Path) -> None:
+    path = folder / "test_data_set_1/output_0.pb"
+    made = tensor(path)
+    path.write_bytes(numpy_helper.from_array(numpy_helper.to_array(made)[::-1].copy(), made.name).SerializeToString())
+
+
+LIES = {
+    "a weight": (scale_a_weight, "cnn.onnx: was changed after it was certified"),
+    "metadata": (add_metadata, "cnn.onnx: is not the file that cnn.certificate.json is of"),
+    "a vector": (change_a_vector, "test_data_set_1/output_0.pb: is not the file that"),
+    "a set too few": (
+        lambda folder: shutil.rmtree(folder / "test_data_set_2"),
+        "test_data_set_2/input_0.pb: is missing",
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_no_longer_matches_is_said(lie: str, folder: Path) -> None:
+    change, note = LIES[lie]
+    change(folder)
+    replay = edgebn.replay(folder / "cnn.onnx")
+    assert not replay.passed
+    assert any(each.startswith(note) for each in replay.notes)
+    assert command_line.run("verify", folder / "cnn.onnx").exit_code == 1
+
+
+def test_a_wrong_file_fails_without_a_certificate_too(folder: Path) -> None:
+    (folder / "cnn.certificate.json").unlink()
+    model = onnx.load(folder / "cnn.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, folder / "cnn.onnx")
+    assert edgebn.replay(folder / "cnn.onnx").passed
+    scale_a_weight(folder)
+    replay = edgebn.replay(folder / "cnn.onnx")
+    assert not replay.passed
+    assert replay.notes == ()
+
+
+DAMAGES = {
+    "no vectors": (
+        lambda folder: [shutil.rmtree(each) for each in folder.glob("test*")],
+        edgebn.UsageError,
+        "--golden",
+    ),
+    "junk": (
+        lambda folder: (folder / "test_data_set_0/input_0.pb").write_bytes(b"\xff" * 9),
+        edgebn.InputError,
+        "tensor",
+    ),
+    "a tensor less": (
+        lambda folder: (folder / "test_data_set_0/output_0.pb").unlink(),
+        edgebn.InputError,
+        "not of this",
+    ),
+    "certificate": (lambda folder: (folder / "cnn.certificate.json").write_text("{"), edgebn.InputError, "damaged"),
+    "another": (lambda folder: (folder / "cnn.certificate.json").write_text("[]"), edgebn.InputError, "damaged"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_one_clear_error(damage: str, folder: Path) -> None:
+    change, error, message = DAMAGES[damage]
+    change(folder)
+    with pytest.raises(error, match=message):
+        edgebn.replay(folder / "cnn.onnx")
+
+
+def test_sets_of_another_time_are_not_mixed_in(folder: Path) -> None:
+    with pytest.raises(edgebn.UsageError, match="holds test_data_set_1 of another time"):
+        edgebn.fold_export(keras_models.textbook("mlp"), folder / "mlp.onnx", golden=1)
+    with pytest.raises(edgebn.UsageError, match="golden -1: must be"):
+        edgebn.fold_export(keras_models.textbook("mlp"), folder / "mlp.onnx", golden=-1)
+
+
+def test_several_tensors(tmp_path: Path) -> None:
+    edgebn.fold_export(models.any_size(), tmp_path / "any.onnx", golden=2)
+    assert edgebn.replay(tmp_path / "any.onnx").passed
+
+
+def test_verify_says_so_too_if_the_file_is_not_the_certified_one(folder: Path) -> None:
+    add_metadata(folder)
+    verdict = edgebn.verify(keras_models.textbook("cnn", "mixed"), folder / "cnn.onnx")
+    assert verdict.passed
+    assert verdict.notes == ("cnn.onnx: is not the file that cnn.certificate.json is of",)
+
+
+def test_verify_certifies_a_file_that_is_there(tmp_path: Path) -> None:
+    model, path = keras_models.textbook("mlp"), tmp_path / "mlp.onnx"
+    edgebn.fold_export(model, path, golden=1)
+    before = path.read_bytes()
+    edgebn.verify(model, path, certificate=tmp_path / "mlp.certificate.json")
+    assert path.read_bytes() == before
+    assert edgebn.replay(path).certificate == "mlp.certificate.json"
