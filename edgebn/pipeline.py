@@ -21,7 +21,7 @@ from edgebn.loading.onnx_files import parts_of
 from edgebn.proving import Suspect, certified
 from edgebn.proving import certificate as certificate_content
 from edgebn.report import ExportReport, Folded, Inspection, Kept
-from edgebn.tidying import tidy
+from edgebn.tidying import forget_shapes, tidy
 from edgebn.verifying.golden import check_golden
 from edgebn.version import __version__
 
@@ -119,6 +119,7 @@ def _folded(graph: Graph) -> tuple[Plan, ir.Model]:
     tidy(folded)
     if graph.source is not None:
         name_outputs(folded.graph, graph.source)  # clean-up may have joined two outputs, or left one another's shape
+    forget_shapes(folded.graph)
     return planned, folded
 
 

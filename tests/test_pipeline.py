@@ -137,8 +137,10 @@ def test_names_and_shapes(tmp_path: Path) -> None:
     graph = onnx.load(path).graph
     assert [(value.name, keras_models.extents(value)) for value in graph.input] == [("image", ["batch", 28, 28, 1])]
     assert [(value.name, keras_models.extents(value)) for value in graph.output] == [("probabilities", ["batch", 10])]
-    described = {value.name: keras_models.extents(value) for value in graph.value_info}
+    inferred = onnx.shape_inference.infer_shapes(onnx.load(path), strict_mode=True).graph.value_info
+    described = {value.name: keras_models.extents(value) for value in inferred}
     assert {described[node.output[0]][0] for node in graph.node[:-1]} == {"batch"}
+    assert not graph.value_info
     assert [node.name for node in graph.node] == [
         "conv/Reshape",
         "conv/Conv",

@@ -18,7 +18,19 @@ from typing import TypeVar
 import numpy as np
 import onnx_ir as ir
 
-from edgebn.algebra import Affine, Clip, Extremum, Operator, Refusal, Sum, clip_as_relu, extremum_before_clip
+from edgebn.algebra import (
+    Affine,
+    Clip,
+    Conv,
+    Extremum,
+    Operator,
+    Refusal,
+    Sum,
+    Window,
+    affine_as_conv,
+    clip_as_relu,
+    extremum_before_clip,
+)
 from edgebn.folding.branches import merge_branches
 from edgebn.folding.routes import BlockedError, Edit, Router, Trail, name
 from edgebn.folding.spelling import Cost, cost, spell
@@ -139,9 +151,11 @@ class _Planner:
                 self.router.edits.update(trail.edits)
 
     def turn_mixed_clips_into_relus(self) -> None:
-        """Write a clip from below in some channels and from above in others as Mul by ±1 and Relu.
+        """Write a clip from below in some channels and from above in others as a sign for each channel and a Relu.
 
         The shift before them goes backward or stays, sign and shift behind them go forward, each as any affine would.
+        Of images, sign and shift are a convolution of each channel alone, which runtimes compute together with a Relu,
+        in their own layout; Max and Min are not.
         """
         for node in self._view.nodes():
             edit = self.router.edit(node)
@@ -150,13 +164,24 @@ class _Planner:
             if edit is None or not isinstance(halves, tuple):
                 continue
             shift, sign, outer = halves
-            relu = (sign, Clip.relu(sign.rank))
+            relu = (self._for_each_channel(node, sign), Clip.relu(sign.rank))
             trail = self._attempt(partial(self.router.backward_from_within, node, edit, shift, relu))
             if isinstance(trail, Stop):
-                trail = Trail({node: replace(edit, operators=(*edit.operators[:-1], shift, *relu))})
+                relu = (self._for_each_channel(node, sign.after(shift)), relu[1])
+                trail = Trail({node: replace(edit, operators=(*edit.operators[:-1], *relu))})
             forward = self._attempt(partial(self.router.forward, node.outputs[0], outer), trail)
             if isinstance(forward, Trail) and self._gain(forward) < Cost():
                 self.router.edits.update(forward.edits)
+
+    def _for_each_channel(self, node: ir.Node, a: Affine) -> Operator:
+        """A as a convolution of each channel alone, where `node` makes images; else A."""
+        channels, *extents = (self._view.shape(node.outputs[0]) or (None, None))[1:]
+        if channels is None or not extents:
+            return a
+        ones = (1,) * len(extents)
+        window = Window(ones, ones, ((0, 0),) * len(extents), tuple(extents))
+        conv = affine_as_conv(a, Conv(np.ones((channels, 1, *ones)), np.zeros(channels), channels, window))
+        return a if isinstance(conv, Refusal) else conv
 
     def _site(self, node: ir.Node) -> Site:
         """The run of affine nodes that begins with `node`."""

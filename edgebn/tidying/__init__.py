@@ -20,9 +20,9 @@ from edgebn.tidying.layout import (
 from edgebn.tidying.names import in_order_of_use, name_constants, name_nodes, unique, value_names
 from edgebn.tidying.padding import merge_pads
 from edgebn.tidying.regions import turn_regions
-from edgebn.tidying.shapes import infer_shapes, make_shapes_constant
+from edgebn.tidying.shapes import forget_shapes, infer_shapes, make_shapes_constant
 
-__all__ = ["in_order_of_use", "infer_shapes", "name_nodes", "prepare", "tidy", "unique", "value_names"]
+__all__ = ["forget_shapes", "in_order_of_use", "infer_shapes", "name_nodes", "prepare", "tidy", "unique", "value_names"]
 
 
 _LONGEST_CHAIN = 8

@@ -40,6 +40,19 @@ def infer_shapes(model: ir.Model) -> None:
         _annotate(model, given)
 
 
+def forget_shapes(graph: ir.Graph) -> None:
+    """Take away the annotations of all tensors but the inputs and outputs, which every runtime infers anew."""
+    for value in (value for node in graph for value in node.outputs):
+        if not value.is_graph_output() and _follows(value):
+            value.shape = value.type = None
+
+
+def _follows(value: ir.Value) -> bool:
+    """Whether the shape can be inferred: it is that of an operator of ONNX itself."""
+    producer = value.producer()
+    return producer is not None and producer.domain == ""
+
+
 def _computed(model: ir.Model) -> Iterator[ir.Value]:
     return (value for node in model.graph.all_nodes() for value in node.outputs)
 
