@@ -74,7 +74,7 @@ def fold_export(
     _check_distinct(model_or_path, out_path, report_path, certificate_path)
     planned, folded = _folded(graph)
     _describe(folded, graph, planned)
-    proto = ir.to_proto(folded)
+    proto = _lean(ir.to_proto(folded))
     if proto.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
         raise ConversionError(f"{graph.name}: larger than 2 GB, the most that one ONNX file can hold; nothing written")
     content = proto.SerializeToString(deterministic=True)
@@ -121,6 +121,15 @@ def _folded(graph: Graph) -> tuple[Plan, ir.Model]:
         name_outputs(folded.graph, graph.source)  # clean-up may have joined two outputs, or left one another's shape
     forget_shapes(folded.graph)
     return planned, folded
+
+
+def _lean(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the shapes of constants, which onnx-ir writes a second time."""
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    stated = [value for value in proto.graph.value_info if value.name not in constants]
+    del proto.graph.value_info[:]
+    proto.graph.value_info.extend(stated)
+    return proto
 
 
 def _only(kind: type[_Kind], planned: Plan) -> tuple[_Kind, ...]:

@@ -37,6 +37,7 @@ def in_canonical_order(graph: ir.Graph) -> None:
                 continue
             pending.append((node, True))
             for body in _bodies(node):
+                _share_outputs(body)
                 in_canonical_order(body)
             read = [value.producer() for value in node.inputs if value is not None]
             read += [value.producer() for value in _read_by_bodies(node, graph)]
@@ -114,6 +115,29 @@ class Names:
         return shortened if shortened in self._known else part if part in self._known else None
 
 
+def _share_outputs(body: ir.Graph) -> None:
+    """Let the first of several outputs that are one tensor be that tensor, and each other one an Identity of it.
+
+    tf2onnx has it now one way and now the other.
+    """
+    made: list[ir.Value] = []
+    for index, output in enumerate(body.outputs):
+        value = output
+        while (producer := value.producer()) is not None and producer.op_type == "Identity":
+            source = producer.inputs[0]
+            if source is None or source.producer() is None or source.graph is not body:
+                break
+            value = source
+        if value in made:
+            copy = ir.node("Identity", [value])
+            body.append(copy)
+            copy.outputs[0].type, copy.outputs[0].shape = output.type, output.shape
+            body.outputs[index] = copy.outputs[0]
+        else:
+            body.outputs[index] = value
+        made.append(value)
+
+
 def _name_borders(body: ir.Graph, owner: str, taken: set[str | None]) -> None:
     """Name the body of the node `owner`, its inputs and its constants."""
     body.name = f"{owner}/body"
@@ -127,20 +151,26 @@ def _name_borders(body: ir.Graph, owner: str, taken: set[str | None]) -> None:
 
 
 def _name_extents(graph: ir.Graph) -> None:
-    """Number the extents that tf2onnx could not tell, `unk__173`, in the order in which they appear."""
-    values = [value for node in graph.all_nodes() for value in node.outputs]
-    values += [value for body in graph.subgraphs() for value in body.inputs]
+    """Number the extents that tf2onnx could not tell, `unk__173`, in the order in which they appear.
+
+    In bodies, and behind the nodes that have one, they lose their names: which are the same there is left to chance.
+    """
     names: dict[str, str] = {}
-    for value in values:
+    for node in graph.all_nodes():
+        for value in node.outputs:
+            if value.shape is not None:
+                inside = node.graph is not graph or bool(_bodies(node))
+                value.shape = ir.Shape([_numbered(extent, None if inside else names) for extent in value.shape])
+    for value in (value for body in graph.subgraphs() for value in body.inputs):
         if value.shape is not None:
-            value.shape = ir.Shape([_numbered(extent, names) for extent in value.shape])
+            value.shape = ir.Shape([_numbered(extent, None) for extent in value.shape])
 
 
-def _numbered(extent: int | ir.SymbolicDim, names: dict[str, str]) -> int | str | None:
+def _numbered(extent: int | ir.SymbolicDim, names: dict[str, str] | None) -> int | str | None:
     name = None if isinstance(extent, int) else extent.value
     if name is None or not name.startswith("unk__"):
         return extent if isinstance(extent, int) else name
-    return names.setdefault(name, f"extent_{len(names)}")
+    return None if names is None else names.setdefault(name, f"extent_{len(names)}")
 
 
 def _read_by_bodies(node: ir.Node, graph: ir.Graph) -> list[ir.Value]:
