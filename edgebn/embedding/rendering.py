@@ -1,0 +1,30 @@
+"""Templates: the text of an app that is not computed."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from edgebn.version import __version__
+
+_FOLDER = Path(__file__).parent / "templates"
+
+
+def render(template: str, **values: Any) -> bytes:
+    """A file of the app from a template; `version` is edgebn's."""
+    return str(_environment().get_template(template).render(version=__version__, **values)).encode()
+
+
+@cache
+def _environment() -> Any:
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701  # C, Python and JavaScript; what comes from a model is quoted by tojson
+    )
