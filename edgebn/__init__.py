@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from edgebn.version import __version__
 
 if TYPE_CHECKING:
+    from edgebn.embedding import embed
     from edgebn.errors import ConversionError, EdgebnError, InputError, OutputError, UsageError
     from edgebn.pipeline import fold_export, inspect
     from edgebn.training.fit import train
@@ -26,6 +27,7 @@ _HOMES = {
     "train": "edgebn.training.fit",
     "fold_export": "edgebn.pipeline",
     "inspect": "edgebn.pipeline",
+    "embed": "edgebn.embedding",
     "verify": "edgebn.verifying.verdict",
     "EdgebnError": "edgebn.errors",
     "UsageError": "edgebn.errors",
@@ -41,6 +43,7 @@ __all__ = [
     "OutputError",
     "UsageError",
     "__version__",
+    "embed",
     "fold_export",
     "inspect",
     "train",

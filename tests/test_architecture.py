@@ -21,7 +21,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("__init__",),  # the public names, each imported on first use
     ("pipeline",),
     ("graphs",),
-    ("training", "exporting", "verifying"),
+    ("training", "exporting", "verifying", "embedding"),
     ("loading", "datasets"),
     ("folding",),
     ("backends", "files"),
@@ -33,6 +33,7 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 IMPORTERS = {
     "click": {"cli"},
     "rich": {"cli"},
+    "jinja2": {"embedding"},
     "keras": {"backends"},
     "tensorflow": {"backends", "loading"},  # loading: the protobuf of a SavedModel, to look into it before it is loaded
     "onnxruntime": {"backends"},
@@ -40,10 +41,10 @@ IMPORTERS = {
     "google": {"loading"},
     "h5py": {"loading"},
     "onnx": {"pipeline", "graphs", "exporting", "loading", "verifying"},
-    "onnx_ir": {"pipeline", "graphs", "exporting", "folding", "loading", "tidying", "verifying"},
-    "numpy": {"algebra", "datasets", "exporting", "folding", "loading", "tidying", "verifying"},
+    "onnx_ir": {"pipeline", "graphs", "embedding", "exporting", "folding", "loading", "tidying", "verifying"},
+    "numpy": {"algebra", "datasets", "embedding", "exporting", "folding", "loading", "tidying", "verifying"},
 }
-HEAVY = ("h5py", "keras", "numpy", "onnx", "onnx_ir", "onnxruntime", "rich", "tensorflow", "tf2onnx")
+HEAVY = ("h5py", "jinja2", "keras", "numpy", "onnx", "onnx_ir", "onnxruntime", "rich", "tensorflow", "tf2onnx")
 
 
 @cache
@@ -150,7 +151,7 @@ def test_the_public_names_are_what_they_say() -> None:
         assert getattr(edgebn, each) is not None
     with pytest.raises(AttributeError, match="has no attribute 'unfold'"):
         edgebn.unfold  # noqa: B018
-    for function in (edgebn.train, edgebn.fold_export, edgebn.verify):
+    for function in (edgebn.train, edgebn.fold_export, edgebn.verify, edgebn.embed):
         documented = function.__doc__ or ""
         assert "Args:" in documented
         assert "Raises:" in documented

@@ -141,16 +141,12 @@ def open_application(path: Path) -> Application:
     model = open_onnx(path)
     taken: set[str] = set()
     inputs = tuple(_port(path, value, "input", taken) for value in model.graph.inputs)
-    outputs = tuple(_port(path, value, "output", taken) for value in _shaped_outputs(model))
+    outputs = tuple(_port(path, value, "output", taken) for value in model.graph.outputs)
     if not inputs or not outputs:
         raise InputError(f"{path}: has no inputs or no outputs; there is nothing to run")
     return Application(
-        path, python_name(path.stem, set()), path.read_bytes(), model, inputs, outputs, dict(model.metadata_props)
+        path, program_name(path.stem, set()), path.read_bytes(), model, inputs, outputs, dict(model.metadata_props)
     )
-
-
-def _shaped_outputs(model: ir.Model) -> Sequence[ir.Value]:
-    return model.graph.outputs
 
 
 def _port(path: Path, value: ir.Value, role: str, taken: set[str]) -> Port:
@@ -167,10 +163,10 @@ def _port(path: Path, value: ir.Value, role: str, taken: set[str]) -> Port:
         )
     batched = extents[0] is None if extents else False
     known = tuple(extent for extent in extents if extent is not None)
-    return Port(name, python_name(name, taken), known, batched)
+    return Port(name, program_name(name, taken), known, batched)
 
 
-def python_name(name: str, taken: set[str]) -> str:
+def program_name(name: str, taken: set[str]) -> str:
     """A lower-case identifier that resembles `name` and is not among `taken`, to which it is added."""
     base = re.sub(r"_{2,}", "_", re.sub(r"\W", "_", name, flags=re.ASCII)).strip("_").lower() or "tensor"
     base = f"n{base}" if base[0].isdigit() else base
@@ -181,7 +177,3 @@ def python_name(name: str, taken: set[str]) -> str:
     taken.add(chosen)
     return chosen
 
-
-def numbers(array: np.ndarray[Any, Any]) -> list[str]:
-    """The elements as the shortest decimals that read back as the same float32."""
-    return [str(each) for each in np.asarray(array, np.float32).reshape(-1)]

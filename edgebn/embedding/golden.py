@@ -51,8 +51,13 @@ def golden_vectors(path: Path, content: bytes, inputs: Sequence[Port], outputs: 
         ConversionError: if onnxruntime can not run the model.
     """
     folders = sorted(path.parent.glob("test_data_set_*"), key=lambda each: (len(each.name), each.name))
-    if not folders:
-        return _made(path, content, inputs, outputs)
+    golden = _found(folders, inputs, outputs) if folders else _made(path, content, inputs, outputs)
+    if not all(np.isfinite(array).all() for array in (*golden.inputs, *golden.outputs)):
+        raise InputError(f"{path}: {golden.origin} hold what is no finite number; an app can not be tested by that")
+    return golden
+
+
+def _found(folders: Sequence[Path], inputs: Sequence[Port], outputs: Sequence[Port]) -> Golden:
     sets = [[_samples(folder, "input", inputs), _samples(folder, "output", outputs)] for folder in folders]
     given, expected = (
         tuple(np.concatenate(arrays)[:MOST_SAMPLES] for arrays in zip(*(each[side] for each in sets), strict=True))
@@ -61,6 +66,29 @@ def golden_vectors(path: Path, content: bytes, inputs: Sequence[Port], outputs: 
     if len({len(each) for each in (*given, *expected)}) > 1:
         raise InputError(f"{folders[0]}: its inputs and outputs are not of equally many samples; make them anew")
     return Golden(given, expected, "the golden vectors beside the model")
+
+
+def as_json(golden: Golden) -> bytes:
+    """The vectors as JSON: for each input and output, and each sample, a flat list of numbers; and the tolerances."""
+    inputs, outputs = (
+        ",\n".join(f"  [\n{_rows(array)}\n  ]" for array in arrays) for arrays in (golden.inputs, golden.outputs)
+    )
+    tolerances = ", ".join(f"{tolerance:.3g}" for tolerance in golden.tolerances)
+    return f"""{{
+ "origin": "{golden.origin}",
+ "inputs": [
+{inputs}
+ ],
+ "outputs": [
+{outputs}
+ ],
+ "tolerances": [{tolerances}]
+}}
+""".encode()
+
+
+def _rows(array: Array) -> str:
+    return ",\n".join(f"   [{', '.join(map(str, sample.reshape(-1)))}]" for sample in array)
 
 
 def _samples(folder: Path, role: str, ports: Sequence[Port]) -> list[Array]:
@@ -84,8 +112,10 @@ def _made(path: Path, content: bytes, inputs: Sequence[Port], outputs: Sequence[
     try:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         rows = [
-            session.run(None, {port.name: each[index].reshape(port.tensor_shape)
-                               for port, each in zip(inputs, given, strict=True)})
+            session.run(
+                None,
+                {port.name: each[index].reshape(port.tensor_shape) for port, each in zip(inputs, given, strict=True)},
+            )
             for index in range(MADE_SAMPLES)
         ]
     except backends.onnxruntime_errors() as error:

@@ -30,6 +30,8 @@ def read_tensor(path: Path) -> np.ndarray[Any, Any]:
             raise InputError(f"{path}: keeps its data in another file; write it as a whole")
         return numpy_helper.to_array(tensor)
     except OSError as error:
-        raise InputError(f"{path}: can not be read ({error.strerror or error}); make the golden vectors anew") from error
+        raise InputError(
+            f"{path}: can not be read ({error.strerror or error}); make the golden vectors anew"
+        ) from error
     except (DecodeError, TypeError, ValueError) as error:
         raise InputError(f"{path}: is not a tensor; make the golden vectors anew") from error

@@ -211,4 +211,4 @@ def test_a_full_disk_under_stdout_is_not_taken_for_a_difference() -> None:
 
 
 def test_the_commands() -> None:
-    assert list(main.commands) == ["train", "fold-export", "verify", "inspect"]
+    assert list(main.commands) == ["train", "fold-export", "verify", "inspect", "embed"]

@@ -80,7 +80,10 @@ def _several(kernel: Kernel) -> str:
             code(*(f"s{p}[c] = sums[{add(p * channels, 'c')}];" for p in positions))
         with code.block("for (int r = 0; r < rows; r++, x += x_row, w += w_row)"):
             code("const float *in = x;")
-            with code.block("for (int k = 0; k < length; k++, in++)"), code.block(f"for (int c = 0; c < {channels}; c++)"):
+            with (
+                code.block("for (int k = 0; k < length; k++, in++)"),
+                code.block(f"for (int c = 0; c < {channels}; c++)"),
+            ):
                 code(*(f"s{p}[c] += in[{multiply('step', p)}] * w[k * {channels} + c];" for p in positions))
         with code.block(f"for (int c = 0; c < {channels}; c++)"):
             code(*(f"sums[{add('c', p * channels)}] = s{p}[c];" for p in positions))
@@ -102,13 +105,18 @@ def _single(kernel: Kernel) -> str:
             code("s0[c] = sums[c];", *("s1[c] = 0.0f;" for half in halves[1:]))
         with code.block("for (int r = 0; r < rows; r++, x += x_row, w += w_row)"):
             if len(halves) == 1:
-                with code.block("for (int k = 0; k < length; k++)"), code.block(f"for (int c = 0; c < {channels}; c++)"):
+                with (
+                    code.block("for (int k = 0; k < length; k++)"),
+                    code.block(f"for (int c = 0; c < {channels}; c++)"),
+                ):
                     code(f"s0[c] += x[k] * w[k * {channels} + c];")
             else:
                 code("int k = 0;")
                 with code.block("for (; k + 2 <= length; k += 2)"), code.block(f"for (int c = 0; c < {channels}; c++)"):
-                    code(f"s0[c] += x[k] * w[k * {channels} + c];",
-                         f"s1[c] += x[k + 1] * w[k * {channels} + {channels} + c];")
+                    code(
+                        f"s0[c] += x[k] * w[k * {channels} + c];",
+                        f"s1[c] += x[k + 1] * w[k * {channels} + {channels} + c];",
+                    )
                 with code.block("if (k < length)"), code.block(f"for (int c = 0; c < {channels}; c++)"):
                     code(f"s0[c] += x[k] * w[k * {channels} + c];")
         with code.block(f"for (int c = 0; c < {channels}; c++)"):

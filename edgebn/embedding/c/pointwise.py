@@ -117,8 +117,9 @@ POINTWISE: dict[str, Rule] = {
     "Clip": _clip,
     "Div": _variadic("{0} / {1}"),
     "Elu": _unary("{0} < 0.0f ? alpha * (exponential({0}) - 1.0f) : {0}", alpha=1.0),
-    "HardSigmoid": _unary("alpha * {0} + beta < 0.0f ? 0.0f : alpha * {0} + beta > 1.0f ? 1.0f : alpha * {0} + beta",
-                          alpha=0.2, beta=0.5),
+    "HardSigmoid": _unary(
+        "alpha * {0} + beta < 0.0f ? 0.0f : alpha * {0} + beta > 1.0f ? 1.0f : alpha * {0} + beta", alpha=0.2, beta=0.5
+    ),
     "HardSwish": _unary("{0} * ({0} < -3.0f ? 0.0f : {0} > 3.0f ? 1.0f : {0} / 6.0f + 0.5f)"),
     "LeakyRelu": _unary("{0} < 0.0f ? alpha * {0} : {0}", alpha=0.01),
     "Max": _variadic("{0} < {1} ? {1} : {0}"),

@@ -10,8 +10,9 @@ from pathlib import Path
 import onnx_ir as ir
 
 from edgebn.embedding.c.kernels import Kernel
-from edgebn.embedding.c.lowering import RULES, Lowering, unsupported
+from edgebn.embedding.c.lowering import Lowering
 from edgebn.embedding.c.memory import Buffer, place
+from edgebn.embedding.c.rules import RULES, unsupported
 from edgebn.embedding.c.steps import Array, Step
 from edgebn.embedding.c.text import Code, bounded, wrapped
 from edgebn.errors import InputError
@@ -108,7 +109,7 @@ class Program:
             step.emit(body, lambda buffer, step=step: self._name(step, buffer))  # type: ignore[misc]
             code = Code()
             code(f"/* {step.comment} */")
-            code(f"static void {step.name}({', '.join([*parameters, 'float *restrict y'])})")
+            code(f"LAYER void {step.name}({', '.join([*parameters, 'float *restrict y'])})")
             code("{", *body.lines, "}")
             yield str(code)
 
@@ -173,9 +174,11 @@ def compile_graph(model: ir.Model, path: Path) -> Program:
     for node in graph:
         for value in node.outputs:
             if value.shape is None or not all(isinstance(extent, int) for extent in value.shape):
-                raise InputError(f"{path}: the shape of {value.name} can not be told before it runs; use another target")
+                raise InputError(
+                    f"{path}: the shape of {value.name} can not be told before it runs; use another target"
+                )
     lowering = Lowering(graph, path.name)
-    outputs = lowering.run()
+    outputs = lowering.run(RULES)
     return Program(lowering.steps, lowering.inputs, outputs)
 
 

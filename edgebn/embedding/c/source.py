@@ -33,7 +33,11 @@ def c_values(app: Application) -> tuple[str, dict[str, Any]]:
         "program": program,
         "prefix": prefix,
         "body": "\n\n".join(_body(program)),
-        "parameters": [*(f"const float *{name}" for name in inputs), *(f"float *{name}" for name in outputs), "float *scratch"],
+        "parameters": [
+            *(f"const float *{name}" for name in inputs),
+            *(f"float *{name}" for name in outputs),
+            "float *scratch",
+        ],
         "names": [*inputs, *outputs],
         "arguments": [*(f"given_{name}[sample]" for name in inputs), *outputs, "scratch"],
         "uses_scratch": program.scratch > 0,

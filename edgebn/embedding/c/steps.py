@@ -86,8 +86,10 @@ class Pointwise(Step):
         mine = [each for operation in self.operations for each in operation.operands if each is not None]
         main = self.reads[0]
         same = [each for each in mine if each.buffer is main.buffer]
-        return bool(same) and main.buffer.size == self.writes.buffer.size and all(
-            each.lies_as(self.writes) for each in same
+        return (
+            bool(same)
+            and main.buffer.size == self.writes.buffer.size
+            and all(each.lies_as(self.writes) for each in same)
         )
 
     def emit(self, code: Code, names: Names) -> None:
@@ -100,7 +102,9 @@ class Pointwise(Step):
             if len(self.operations) == 1:
                 code(f"{place} = {expression(first, where, index, names)};")
                 return
-            code(f"{'float' if len(self.operations) > 2 else 'const float'} value = {expression(first, where, index, names)};")
+            code(
+                f"{'float' if len(self.operations) > 2 else 'const float'} value = {expression(first, where, index, names)};"
+            )
             for operation in self.operations[1:-1]:
                 code(f"value = {expression(operation, where, index, names)};")
             code(f"{place} = {expression(self.operations[-1], where, index, names)};")
@@ -165,10 +169,12 @@ class Reduce(Step):
             code(f"float value = {initial};")
             with nest(code, inner, "klmn") as inner_index:
                 element = f"{names(x.buffer)}[{add(start, offset(inner_strides[0], inner_index))}]"
-                code({
-                    "Max": f"value = value < {element} ? {element} : value;",
-                    "Min": f"value = value > {element} ? {element} : value;",
-                }.get(self.kind, f"value += {element};"))
+                code(
+                    {
+                        "Max": f"value = value < {element} ? {element} : value;",
+                        "Min": f"value = value > {element} ? {element} : value;",
+                    }.get(self.kind, f"value += {element};")
+                )
             mean = f" / {literal(prod(x.shape[axis] for axis in self.axes))}" if self.kind == "Mean" else ""
             code(f"{names(y.buffer)}[{address(y, strides[1], index)}] = value{mean};")
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from edgebn.embedding.c.text import Code, Index, add, atom, multiply
 
-
 EDGES = (("front", "back"), ("top", "bottom"), ("left", "right"))
 """What the first tap inside, and the first behind it, are called along three axes."""
 
