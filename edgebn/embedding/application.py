@@ -154,7 +154,7 @@ def _port(path: Path, value: ir.Value, role: str, taken: set[str]) -> Port:
     if value.dtype != ir.DataType.FLOAT:
         found = "unknown type" if value.dtype is None else value.dtype.name.lower()
         raise InputError(f"{path}: {role} {name} is of {found}; apps are made for float32 inputs and outputs")
-    extents = [extent if isinstance(extent, int) else None for extent in value.shape or (None, None)]
+    extents = [extent if isinstance(extent, int) else None for extent in ((None, None) if value.shape is None else value.shape)]
     if None in extents[1:] or (len(extents) == 1 and None in extents):
         shape = ", ".join(str(extent) for extent in value.shape or ("?",))
         raise InputError(
@@ -176,4 +176,3 @@ def program_name(name: str, taken: set[str]) -> str:
         chosen = f"{base}_{count}"
     taken.add(chosen)
     return chosen
-

@@ -15,9 +15,7 @@ RECORD = "edgebn.json"
 """The file that says which files edgebn wrote, and what they were."""
 
 
-def write_folder(
-    folder: Path, target: str, onnx_sha256: str, contents: Mapping[str, bytes], *, force: bool
-) -> None:
+def write_folder(folder: Path, target: str, onnx_sha256: str, contents: Mapping[str, bytes], *, force: bool) -> None:
     """Write files, named relative to `folder`, and a record of them.
 
     Raises:
@@ -48,7 +46,9 @@ def _check_own(folder: Path, contents: Mapping[str, bytes]) -> None:
     written = _written(folder)
     for name, content in contents.items():
         path = folder / name
-        if path.exists() and (not path.is_file() or _sha256(path.read_bytes()) not in {written.get(name), _sha256(content)}):
+        if path.exists() and (
+            not path.is_file() or _sha256(path.read_bytes()) not in {written.get(name), _sha256(content)}
+        ):
             raise UsageError(f"{path}: was not written by edgebn, or changed since; choose another folder, or --force")
 
 

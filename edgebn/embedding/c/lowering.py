@@ -25,30 +25,30 @@ Rule = Callable[["Lowering", ir.Node], None]
 class Lowering:
     """Steps for the nodes of a graph, in topological order. Every shape in the graph is known."""
 
-    def __init__(self, graph: ir.Graph, name: str) -> None:
+    def __init__(self, graph: ir.Graph, name: str, ports: Sequence[str]) -> None:
+        """`ports` are the C names under which the caller passes the inputs and outputs."""
         self.graph, self.model_name = graph, name
+        self._ports = dict(zip((*graph.inputs, *graph.outputs), ports, strict=True))
         self.steps: list[Step] = []
-        self.names: set[str] = set(LOCAL_NAMES)
-        self.inputs: list[Buffer] = []
+        self.names: set[str] = {*LOCAL_NAMES, *ports}
         self._operands: dict[ir.Value, Operand] = {}
         self.done: set[ir.Node] = set()
         self.rows: dict[ir.Value, Array] = {}
-        self._ports: dict[ir.Value, str] = {}
 
-    def run(self, rules: Mapping[str, Rule]) -> list[Buffer]:
-        """Lower every node; returns the buffers of the graph's outputs."""
-        ports = {
-            value: identifier(value.name or "tensor", self.names) for value in (*self.graph.inputs, *self.graph.outputs)
-        }
-        self._ports.update(ports)
+    def run(self, rules: Mapping[str, Rule]) -> list[Step]:
+        """Lower every node; returns the steps in order."""
         for value in self.graph.inputs:
-            buffer = Buffer(ports[value], prod(shape_of(value)), "input")
+            buffer = self.buffer(value, shape_of(value))
+            buffer.kind, buffer.port = "input", self._ports[value]
             self._operands[value] = row_major(buffer, shape_of(value))
-            self.inputs.append(buffer)
         for node in self.graph:
+            if node.op_type != "Split" and any(_is_used(value) for value in node.outputs[1:]):
+                raise self.refusal(node, "has a second output in use")
             if node not in self.done:
                 rules[node.op_type](self, node)
-        return [self._output(value) for value in self.graph.outputs]
+        for value in self.graph.outputs:
+            self._output(value)
+        return self.steps
 
     # values
 
@@ -97,8 +97,7 @@ class Lowering:
 
     def buffer(self, value: ir.Value, shape: Shape) -> Buffer:
         """A new buffer for a tensor that is computed in the given shape."""
-        name = self._ports.get(value) or identifier(value.name or "tensor", self.names)
-        return Buffer(name, prod(shape), "scratch")
+        return Buffer(identifier(value.name or "tensor", self.names), prod(shape), "scratch")
 
     def bind(self, value: ir.Value, operand: Operand) -> None:
         """Say where a tensor lies: in floats that are there."""
@@ -168,7 +167,10 @@ class Lowering:
 
     def operations(self, node: ir.Node, running: ir.Value | None = None) -> list[Operation]:
         """The expressions of a node; what follows another has the running value as its first operand if it may."""
-        return list(POINTWISE[node.op_type](Node(node, lambda index: self.argument(node, index), running)))
+        found = list(POINTWISE[node.op_type](Node(node, lambda index: self.argument(node, index), running)))
+        if not found:
+            raise self.refusal(node, "has computed statistics")
+        return found
 
     def _on_grid(self, reader: ir.Node, value: ir.Value, order: Sequence[int]) -> list[Applied] | None:
         shape, running = shape_of(value), {value, reader.outputs[0]}
@@ -194,18 +196,17 @@ class Lowering:
 
     # rules
 
-    def _output(self, value: ir.Value) -> Buffer:
-        """The buffer that the caller gives for an output: its tensor's own, or one that it is copied into."""
+    def _output(self, value: ir.Value) -> None:
+        """Have a tensor in the caller's hands: in a buffer that is its own, or copied into one."""
         operand = self.operand(value)
         if operand.buffer.kind == "scratch" and operand.is_whole():
-            operand.buffer.kind = "output"
-            return operand.buffer
-        buffer = Buffer(self._ports[value], operand.size, "output")
+            operand.buffer.kind, operand.buffer.port = "output", self._ports[value]
+            return
+        buffer = Buffer(identifier(f"{value.name}_output", self.names), operand.size, "output", port=self._ports[value])
         function = identifier(f"write_{value.name}", self.names)
         text = f"Copy: {list(operand.shape)}, row by row"
         place = row_major(buffer, operand.shape)
         self.steps.append(steps.Pointwise(function, text, (operand,), place, (Applied("{0}", (operand,)),)))
-        return buffer
 
     def refusal(self, node: ir.Node, reason: str) -> InputError:
         """The error that says why a node can not be written as C."""
@@ -223,6 +224,10 @@ def first_input(node: ir.Node) -> ir.Value:
 def given_inputs(node: ir.Node) -> list[ir.Value]:
     """The inputs that are there."""
     return [value for value in node.inputs if value is not None]
+
+
+def _is_used(value: ir.Value) -> bool:
+    return value.is_graph_output() or bool(value.uses())
 
 
 def shape_of(value: ir.Value) -> Shape:

@@ -17,12 +17,13 @@ ALIGNMENT = 8
 
 @dataclass(eq=False)
 class Buffer:
-    """`size` floats: in the caller's hands, in the scratch array, or constant (`data`)."""
+    """`size` floats: in the caller's hands (where they are called `port`), in the scratch array, or constant (`data`)."""
 
     name: str
     size: int
     kind: Literal["input", "output", "scratch", "constant"]
     data: np.ndarray[Any, Any] | None = None
+    port: str = ""
 
 
 @dataclass(frozen=True)

@@ -193,8 +193,6 @@ def _pool_windows(lower: Lowering, node: ir.Node, value: ir.Value) -> tuple[Axis
 
 def pool(lower: Lowering, node: ir.Node) -> None:
     """A pool that no convolution has taken up."""
-    if len(node.outputs) > 1 and node.outputs[1].uses():
-        raise lower.refusal(node, "has Indices as its second output")
     value = first_input(node)
     axes = _pool_windows(lower, node, value)
     x = lower.channels_last(value)

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from edgebn.embedding.c.kernels import Kernel
-from edgebn.embedding.c.lowering import Lowering
+from edgebn.embedding.c.lowering import Lowering, shape_of
 from edgebn.embedding.c.memory import Buffer, place
 from edgebn.embedding.c.rules import RULES, unsupported
 from edgebn.embedding.c.steps import Array, Step
@@ -26,11 +26,9 @@ QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLi
 
 @dataclass(eq=False)
 class Program:
-    """Steps in order. `inputs` and `outputs` are the caller's buffers."""
+    """Steps in order."""
 
     steps: list[Step]
-    inputs: list[Buffer]
-    outputs: list[Buffer]
 
     # memory
 
@@ -129,10 +127,6 @@ class Program:
             values = "\n".join(f"    {line}" for line in wrapped(bounded(array)))
             yield f"static const float {name}[{array.size}] = {{\n{values}\n}};"
 
-    def uses(self, text: str) -> bool:
-        """Whether a word occurs in the functions."""
-        return any(text in each for each in self.functions())
-
     def kernel_texts(self) -> Iterator[str]:
         """The functions that steps share, as C."""
         return (kernel.text() for kernel in self.kernels)
@@ -152,13 +146,13 @@ class Program:
     def _place(self, buffer: Buffer) -> str:
         home = self.home(buffer)
         if home.kind != "scratch":
-            return home.name
+            return home.port
         offset = self._placed[0][home]
         return f"scratch + {offset}" if offset else "scratch"
 
 
-def compile_graph(model: ir.Model, path: Path) -> Program:
-    """Write a model as a C program; its batch becomes one sample.
+def compile_graph(model: ir.Model, path: Path, ports: Sequence[str]) -> Program:
+    """Write a model as a C program; its batch becomes one sample. `ports`: C names of its inputs and outputs.
 
     Raises:
         InputError: if an operator, a shape or a type has no C form here.
@@ -177,9 +171,9 @@ def compile_graph(model: ir.Model, path: Path) -> Program:
                 raise InputError(
                     f"{path}: the shape of {value.name} can not be told before it runs; use another target"
                 )
-    lowering = Lowering(graph, path.name)
-    outputs = lowering.run(RULES)
-    return Program(lowering.steps, lowering.inputs, outputs)
+            if 0 in shape_of(value):
+                raise InputError(f"{path}: {value.name} is empty; there is nothing to compute in C")
+    return Program(Lowering(graph, path.name, ports).run(RULES))
 
 
 def _fix_batch(value: ir.Value) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,34 +17,56 @@ def c_files(app: Application) -> Mapping[str, bytes]:
     """A library of one .c and one .h, and a program that tests it."""
     prefix, values = c_values(app)
     return {
-        f"{prefix}.c": render("c/model.c.j2", **values),
-        f"{prefix}.h": render("c/model.h.j2", **values),
+        **_library(prefix, values),
         "selftest.c": render("c/selftest.c.j2", **values),
         "README.md": render("c/README.md.j2", **values),
     }
 
 
+def c_library(app: Application) -> Mapping[str, bytes]:
+    """The .c and the .h."""
+    return _library(*c_values(app))
+
+
+def _library(prefix: str, values: Mapping[str, Any]) -> Mapping[str, bytes]:
+    return {
+        f"{prefix}.c": render("c/model.c.j2", **values),
+        f"{prefix}.h": render("c/model.h.j2", **values),
+    }
+
+
 def c_values(app: Application) -> tuple[str, dict[str, Any]]:
     """The prefix of all public C names, and what the templates are filled with."""
-    program = compile_graph(app.model, app.path)
-    prefix = identifier(app.identifier, set(KEYWORDS))
-    inputs, outputs = ([port.identifier for port in ports] for ports in (app.inputs, app.outputs))
-    values = {
+    taken = set(KEYWORDS | {"scratch"})
+    prefix = identifier(app.identifier, taken)
+    inputs, outputs = ([identifier(port.name, taken) for port in ports] for ports in (app.inputs, app.outputs))
+    program = compile_graph(app.model, app.path, [*inputs, *outputs])
+    calls = list(program.calls())
+    names = [*inputs, *outputs, "scratch"]
+    used = set(re.findall(r"\w+", " ".join(calls)))
+    return prefix, {
         "app": app,
         "program": program,
         "prefix": prefix,
         "body": "\n\n".join(_body(program)),
+        "calls": calls,
+        "inputs": list(zip(inputs, app.inputs, strict=True)),
+        "outputs": list(zip(outputs, app.outputs, strict=True)),
         "parameters": [
             *(f"const float *{name}" for name in inputs),
-            *(f"float *{name}" for name in outputs),
-            "float *scratch",
+            *(f"float *{name}" for name in (*outputs, "scratch")),
         ],
-        "names": [*inputs, *outputs],
-        "arguments": [*(f"given_{name}[sample]" for name in inputs), *outputs, "scratch"],
-        "uses_scratch": program.scratch > 0,
+        "names": names,
+        "unused": [name for name in names if name not in used],
         "rows": _rows,
+        "string": c_string,
     }
-    return prefix, values
+
+
+def c_string(text: str) -> str:
+    """A C string literal: UTF-8, what is not plain ASCII as octal escapes."""
+    plain = set(map(ord, " !#$%&'()*+,-./:;<=>@[]^_`{|}~")) | {each for each in range(128) if chr(each).isalnum()}
+    return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode()) + '"'
 
 
 def _body(program: Program) -> Iterator[str]:
