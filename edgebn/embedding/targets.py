@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from edgebn.embedding.application import Application
-from edgebn.embedding.c.source import c_files
+from edgebn.embedding.c.source import c_files, c_library, c_values
 from edgebn.embedding.golden import as_json
 from edgebn.embedding.rendering import render
 
@@ -34,8 +36,44 @@ def node_files(app: Application) -> Files:
     }
 
 
+def wasm_files(app: Application) -> Files:
+    """The C, a script that makes WebAssembly of it, an ES module and a page."""
+    prefix, values = c_values(app)
+    return {
+        **c_library(prefix, values),
+        "wasm.c": render("wasm/wasm.c.j2", **values),
+        "build.sh": render("wasm/build.sh.j2", **values),
+        f"{prefix}.mjs": render("wasm/model.mjs.j2", **values),
+        "selftest.mjs": render("wasm/selftest.mjs.j2", **values),
+        "golden.json": as_json(app.golden),
+        "index.html": _page("wasm/open.js.j2", [f"{prefix}.wasm.js"], values),
+        "README.md": render("wasm/README.md.j2", **values),
+    }
+
+
+def web_files(app: Application) -> Files:
+    """A page on onnxruntime-web, with the model inside of a script."""
+    model = base64.b64encode(app.content).decode()
+    scripts = ["node_modules/onnxruntime-web/dist/ort.wasm.min.js", "model.js"]
+    return {
+        "model.js": f'const modelBase64 = "{model}";\n'.encode(),
+        "index.html": _page("web/open.js.j2", scripts, {"app": app}),
+        "serve.mjs": render("web/serve.mjs.j2", app=app),
+        "package.json": render("web/package.json.j2", app=app),
+        "README.md": render("web/README.md.j2", app=app),
+    }
+
+
+def _page(load: str, scripts: Sequence[str], values: Mapping[str, Any]) -> bytes:
+    """The page; `load` is the template that defines how its model is opened."""
+    golden = as_json(values["app"].golden).decode()
+    return render("page/index.html.j2", load=load, scripts=scripts, golden=golden, **values)
+
+
 TARGETS: dict[str, Callable[[Application], Files]] = {
     "c": c_files,
+    "wasm": wasm_files,
+    "web": web_files,
     "python": python_files,
     "node": node_files,
 }

@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from edgebn.embedding.application import Application, open_application
-from edgebn.embedding.c.source import c_library
+from edgebn.embedding.c.source import c_library, c_values
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror")
 FAST = ("-O3", "-mavx2", "-mfma")
@@ -54,7 +54,7 @@ def opened(model: onnx.ModelProto, folder: Path, name: str = "model") -> Applica
 
 def write_library(app: Application, folder: Path) -> None:
     """Write the C of an application."""
-    for name, content in c_library(app).items():
+    for name, content in c_library(*c_values(app)).items():
         (folder / name).write_bytes(content)
 
 

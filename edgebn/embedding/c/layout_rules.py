@@ -88,6 +88,9 @@ def transpose(lower: Lowering, node: ir.Node) -> None:
 
 def identity(lower: Lowering, node: ir.Node) -> None:
     """Identity, and Dropout when nothing is trained."""
+    training = lower.argument(node, 2)
+    if len(node.inputs) > 2 and node.inputs[2] is not None and (training is None or training.any()):
+        raise lower.refusal(node, "is in training mode")
     lower.bind(node.outputs[0], lower.operand(first_input(node)))
 
 

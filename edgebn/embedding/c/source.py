@@ -17,18 +17,14 @@ def c_files(app: Application) -> Mapping[str, bytes]:
     """A library of one .c and one .h, and a program that tests it."""
     prefix, values = c_values(app)
     return {
-        **_library(prefix, values),
+        **c_library(prefix, values),
         "selftest.c": render("c/selftest.c.j2", **values),
         "README.md": render("c/README.md.j2", **values),
     }
 
 
-def c_library(app: Application) -> Mapping[str, bytes]:
-    """The .c and the .h."""
-    return _library(*c_values(app))
-
-
-def _library(prefix: str, values: Mapping[str, Any]) -> Mapping[str, bytes]:
+def c_library(prefix: str, values: Mapping[str, Any]) -> Mapping[str, bytes]:
+    """The .c and the .h, from what `c_values` returns."""
     return {
         f"{prefix}.c": render("c/model.c.j2", **values),
         f"{prefix}.h": render("c/model.h.j2", **values),
