@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgebn.embedding.application import Application
-from edgebn.embedding.c.source import c_files, c_library, c_values
+from edgebn.embedding.c.source import c_files, c_library, c_names, c_values
+from edgebn.embedding.c.text import wrapped
 from edgebn.embedding.golden import as_json
 from edgebn.embedding.rendering import render
 
@@ -64,6 +65,20 @@ def web_files(app: Application) -> Files:
     }
 
 
+def c_ort_files(app: Application) -> Files:
+    """C on onnxruntime, with the model inside of the program."""
+    prefix, values = c_names(app)
+    content = "\n".join(f"    {line}" for line in wrapped(map(str, app.content)))
+    return {
+        f"{prefix}.c": render("c_ort/model.c.j2", **values),
+        f"{prefix}.h": render("c_ort/model.h.j2", **values),
+        f"{prefix}_onnx.c": render("c_ort/bytes.c.j2", bytes=content, **values),
+        "selftest.c": render("c_ort/selftest.c.j2", **values),
+        "CMakeLists.txt": render("c_ort/CMakeLists.txt.j2", **values),
+        "README.md": render("c_ort/README.md.j2", **values),
+    }
+
+
 def _page(load: str, scripts: Sequence[str], values: Mapping[str, Any]) -> bytes:
     """The page; `load` is the template that defines how its model is opened."""
     golden = as_json(values["app"].golden).decode()
@@ -74,6 +89,7 @@ TARGETS: dict[str, Callable[[Application], Files]] = {
     "c": c_files,
     "wasm": wasm_files,
     "web": web_files,
+    "c-ort": c_ort_files,
     "python": python_files,
     "node": node_files,
 }

@@ -33,27 +33,30 @@ def c_library(prefix: str, values: Mapping[str, Any]) -> Mapping[str, bytes]:
 
 def c_values(app: Application) -> tuple[str, dict[str, Any]]:
     """The prefix of all public C names, and what the templates are filled with."""
-    taken = set(KEYWORDS | {"scratch"})
-    prefix = identifier(app.identifier, taken)
-    inputs, outputs = ([identifier(port.name, taken) for port in ports] for ports in (app.inputs, app.outputs))
-    program = compile_graph(app.model, app.path, [*inputs, *outputs])
+    prefix, values = c_names(app)
+    ports = [name for name, _ in (*values["inputs"], *values["outputs"])]
+    program = compile_graph(app.model, app.path, ports)
     calls = list(program.calls())
-    names = [*inputs, *outputs, "scratch"]
     used = set(re.findall(r"\w+", " ".join(calls)))
     return prefix, {
-        "app": app,
+        **values,
         "program": program,
-        "prefix": prefix,
         "body": "\n\n".join(_body(program)),
         "calls": calls,
-        "inputs": list(zip(inputs, app.inputs, strict=True)),
-        "outputs": list(zip(outputs, app.outputs, strict=True)),
-        "parameters": [
-            *(f"const float *{name}" for name in inputs),
-            *(f"float *{name}" for name in (*outputs, "scratch")),
-        ],
-        "names": names,
-        "unused": [name for name in names if name not in used],
+        "unused": [name for name in (*ports, "scratch") if name not in used],
+    }
+
+
+def c_names(app: Application) -> tuple[str, dict[str, Any]]:
+    """The prefix of all public C names, and the C names of inputs and outputs for the templates."""
+    taken = set(KEYWORDS | {"scratch", "model"})
+    prefix = identifier(app.identifier, taken)
+    inputs, outputs = ([(identifier(port.name, taken), port) for port in ports] for ports in (app.inputs, app.outputs))
+    return prefix, {
+        "app": app,
+        "prefix": prefix,
+        "inputs": inputs,
+        "outputs": outputs,
         "rows": _rows,
         "string": c_string,
     }
