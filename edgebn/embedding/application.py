@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import isqrt, prod
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from edgebn.embedding.golden import Golden, golden_vectors
@@ -154,7 +152,9 @@ def _port(path: Path, value: ir.Value, role: str, taken: set[str]) -> Port:
     if value.dtype != ir.DataType.FLOAT:
         found = "unknown type" if value.dtype is None else value.dtype.name.lower()
         raise InputError(f"{path}: {role} {name} is of {found}; apps are made for float32 inputs and outputs")
-    extents = [extent if isinstance(extent, int) else None for extent in ((None, None) if value.shape is None else value.shape)]
+    extents = [
+        extent if isinstance(extent, int) else None for extent in ((None, None) if value.shape is None else value.shape)
+    ]
     if None in extents[1:] or (len(extents) == 1 and None in extents):
         shape = ", ".join(str(extent) for extent in value.shape or ("?",))
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -75,3 +76,26 @@ def run_c(app: Application, inputs: Sequence[np.ndarray], folder: Path, compiler
     library = folder / "model.so"
     compile_c(compiler, "-O2", "-shared", "-fPIC", "-o", library, folder / f"{app.identifier}.c")
     return call(ctypes.CDLL(str(library)), app, inputs)
+
+
+def onnxruntime_library() -> Path:
+    """The shared library inside of the Python package."""
+    folder = Path(_location("onnxruntime") or "") / "capi"
+    return next(each for each in sorted(folder.glob("libonnxruntime.*")) if each.is_file())
+
+
+def onnxruntime_header() -> Path | None:
+    """The folder of onnxruntime_c_api.h, which comes with the package amd-quark; it is not imported."""
+    root = Path(_location("quark") or "/nowhere")
+    return next(
+        (
+            each.parent
+            for each in root.glob("onnx/operators/custom_ops/include/*/onnxruntime/core/session/onnxruntime_c_api.h")
+        ),
+        None,
+    )
+
+
+def _location(package: str) -> str | None:
+    spec = importlib.util.find_spec(package)
+    return None if spec is None or not spec.submodule_search_locations else spec.submodule_search_locations[0]

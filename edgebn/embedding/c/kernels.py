@@ -125,21 +125,25 @@ def _single(kernel: Kernel) -> str:
 
 
 def _dot(kernel: Kernel) -> str:
-    outputs = kernel.channels
-    return f"""\
-/* sums[n] += sum over k < length of x[k] * w[k / {LANES}][n][k % {LANES}], for n < {outputs} */
-static inline void {kernel.name}(const float *restrict x, int length, const float *restrict w, float *restrict sums)
-{{
-    float s[{outputs}][{LANES}] = {{{{0.0f}}}};
-    int k = 0;
-    for (; k + {LANES} <= length; k += {LANES}, w += {outputs * LANES})
-        for (int n = 0; n < {outputs}; n++)
-            for (int lane = 0; lane < {LANES}; lane++)
-                s[n][lane] += x[k + lane] * w[n * {LANES} + lane];
-    for (int n = 0; n < {outputs}; n++) {{
-        for (int lane = 0; lane < length - k; lane++)
-            s[n][lane] += x[k + lane] * w[n * {LANES} + lane];
-        for (int lane = 0; lane < {LANES}; lane++)
-            sums[n] += s[n][lane];
-    }}
-}}"""
+    outputs = range(kernel.channels)
+    code = Code()
+    code(
+        f"/* sums[n][lane] += sum over the k = lane (mod {LANES}) below length of x[k] * w[k / {LANES}][n][lane],",
+        f"   for n < {kernel.channels}, lane < {LANES}; length is a multiple of {LANES} */",
+        f"static inline void {kernel.name}(const float *restrict x, int length, const float *restrict w,",
+        "    float *restrict sums)",
+    )
+    with code.block(""):
+        code(f"float {', '.join(f's{n}[{LANES}]' for n in outputs)};")
+        with code.block(f"for (int lane = 0; lane < {LANES}; lane++)"):
+            code(*(f"s{n}[lane] = sums[{add('lane', n * LANES)}];" for n in outputs))
+        with (
+            code.block(f"for (int k = 0; k < length; k += {LANES})"),
+            code.block(f"for (int lane = 0; lane < {LANES}; lane++)"),
+        ):
+            for n in outputs:
+                place = add(multiply("k", kernel.channels), "lane", n * LANES)
+                code(f"s{n}[lane] += x[k + lane] * w[{place}];")
+        with code.block(f"for (int lane = 0; lane < {LANES}; lane++)"):
+            code(*(f"sums[{add('lane', n * LANES)}] = s{n}[lane];" for n in outputs))
+    return str(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from edgebn.embedding.c.memory import Buffer, place
 from edgebn.embedding.c.rules import RULES, unsupported
 from edgebn.embedding.c.steps import Array, Step
 from edgebn.embedding.c.text import Code, bounded, wrapped
+from edgebn.embedding.c.written_out import Streamed
 from edgebn.errors import InputError
 from edgebn.tidying import name_nodes, prepare
 
@@ -173,7 +175,20 @@ def compile_graph(model: ir.Model, path: Path, ports: Sequence[str]) -> Program:
                 )
             if 0 in shape_of(value):
                 raise InputError(f"{path}: {value.name} is empty; there is nothing to compute in C")
-    return Program(Lowering(graph, path.name, ports).run(RULES))
+    return Program(_streamed(Lowering(graph, path.name, ports).run(RULES)))
+
+
+def _streamed(steps: Sequence[Step]) -> list[Step]:
+    """The steps with those joined that need not store what lies between them."""
+    readers = Counter(buffer for step in steps for buffer in step.buffers())
+    found: list[Step] = []
+    for step in steps:
+        joined = Streamed.joined(found[-1], step) if found and readers[found[-1].writes.buffer] == 1 else None
+        if joined is not None and found[-1].writes.buffer.kind == "scratch":
+            found[-1] = joined
+        else:
+            found.append(step)
+    return found
 
 
 def _fix_batch(value: ir.Value) -> None:

@@ -10,22 +10,25 @@ from math import prod
 import numpy as np
 
 from edgebn.embedding.c.kernels import LANES, Kernel
+from edgebn.embedding.c.memory import Buffer
 from edgebn.embedding.c.products import (
     Place,
     Product,
     bias,
     element,
     named_bias,
-    pixel_loops,
     pooling,
     position_number,
 )
-from edgebn.embedding.c.steps import Array, Names
+from edgebn.embedding.c.steps import Array, Names, Step
 from edgebn.embedding.c.text import Code, Index, add, at, literal, multiply
 from edgebn.embedding.c.windows import EDGES, Range
 
 FEW_TAPS = 16
 """The most taps that are written out."""
+
+LONGEST_ROW = 4096
+"""In bytes: the longest row of pixels that is kept on the stack."""
 
 MOST_AT_ONCE = 4
 """The most positions of a window that are computed at once."""
@@ -45,64 +48,60 @@ class FewTaps(Product):
             and positions <= MOST_AT_ONCE
             and product.groups == 1
             and not product.padded
+            and not (product.pool and product.before)
         )
 
     def arrays(self) -> Mapping[str, Array]:
         return {f"{self.name}_weights": self.weights.reshape(-1, self.channels), **named_bias(self)}
 
     def emit(self, code: Code, names: Names) -> None:
+        with self.each_row(code, names):
+            pass
+
+    @contextlib.contextmanager
+    def each_row(self, code: Code, names: Names, local: str | None = None) -> Iterator[Index]:
+        """Compute every row of pixels, in an array of the name `local` or in its place in y; the row's number."""
+        columns = self.extents[-1]
+        with row_loops(code, self) as (image, place, row):
+            if local is not None:
+                code(f"float {local}[{columns * self.channels}];")
+            with code.loop("column", columns) as column:
+                self._pixel(code, names, image, [*place, column], add(multiply(row, columns), column), local)
+            yield row
+
+    def _pixel(
+        self, code: Code, names: Names, image: Index, place: Sequence[Index], pixel: Index, local: str | None
+    ) -> None:
         positions = list(np.ndindex(self.window))
         sums = [f"s{index}" for index in range(len(positions))]
-        with pixel_loops(code, self) as (image, place, pixel):
-            corner = element(
-                self,
-                image,
-                [
-                    multiply(index, axis.stride * size)
-                    for index, axis, size in zip(place, self.axes, self.window, strict=True)
-                ],
-                0,
-            )
-            code(f"const float *restrict in = {at('x', corner)};")
-            with code.loop("c", self.channels) as c:
-                start = bias(self, c)
-                code("float " + ", ".join(f"{each} = {start}" for each in sums) + ", w;")
-                for number, (tap, source) in enumerate(self._sources()):
-                    code(f"w = {self.name}_weights[{add(number * self.channels, c)}];")
-                    code(
-                        " ".join(
-                            f"{each} += in[{_distance(self, position, tap) + source}] * w;"
-                            for each, position in zip(sums, positions, strict=True)
-                        )
+        corner = [
+            multiply(index, axis.stride * size) for index, axis, size in zip(place, self.axes, self.window, strict=True)
+        ]
+        code(f"const float *restrict in = {at('x', element(self, image, corner, 0))};")
+        with code.loop("c", self.channels) as c:
+            start = bias(self, c)
+            code("float " + ", ".join(f"{each} = {start}" for each in sums) + ", w;")
+            for number, (tap, source) in enumerate(self._sources()):
+                code(f"w = {self.name}_weights[{add(number * self.channels, c)}];")
+                code(
+                    " ".join(
+                        f"{each} += in[{_distance(self, position, tap) + source}] * w;"
+                        for each, position in zip(sums, positions, strict=True)
                     )
-                self._pooled(code, sums, image, place, Place(pixel, c), names)
+                )
+            target = None if local is None else f"{local}[{add(multiply(place[-1], self.channels), c)}]"
+            self._pooled(code, sums, Place(pixel, c), names, target)
 
     def _sources(self) -> Iterator[tuple[tuple[int, ...], int]]:
         for tap in np.ndindex(tuple(axis.kernel for axis in self.axes)):
             for source in range(self.inputs):
                 yield tap, source
 
-    def _pooled(
-        self, code: Code, sums: Sequence[str], image: Index, where: Sequence[Index], place: Place, names: Names
-    ) -> None:
-        if self.pool is None:
-            self.store(code, (*self.before, *self.after), sums[0], place, names)
-            return
-        for index, (each, within) in enumerate(zip(sums, np.ndindex(self.window), strict=True)):
-            if self.before:
-                with code.block(""):
-                    position = [
-                        add(multiply(corner, size), offset)
-                        for corner, size, offset in zip(where, self.window, within, strict=True)
-                    ]
-                    self.declare(
-                        code, self.before, each, Place(position_number(self, image, position), place.channel), names
-                    )
-                    code(pooling(self.pool.kind, "s0", "value") if index else "s0 = value;")
-            elif index:
-                code(pooling(self.pool.kind, "s0", each))
-        average = f" * {literal(1 / len(sums))}" if self.pool.kind == "Average" else ""
-        self.store(code, self.after, f"s0{average}", place, names)
+    def _pooled(self, code: Code, sums: Sequence[str], place: Place, names: Names, target: str | None) -> None:
+        kind = self.pool.kind if self.pool else ""
+        code(*(pooling(kind, "s0", each) for each in sums[1:]))
+        average = f" * {literal(1 / len(sums))}" if kind == "Average" else ""
+        self.store(code, (*self.before, *self.after), f"s0{average}", place, names, target)
 
 
 @dataclass(eq=False)
@@ -183,26 +182,89 @@ class Depthwise(Product):
 class Vector(Product):
     """x·W of one vector by a matrix of few columns: a dot product for each column, in lanes."""
 
+    @property
+    def in_lanes(self) -> int:
+        """Inputs that fill lanes; the rest is added one by one."""
+        return self.inputs // LANES * LANES
+
     def kernels(self) -> Sequence[Kernel]:
         return [Kernel("dot", channels=self.channels), *super().kernels()]
 
-    def stack(self) -> int:
-        return 4 * self.channels
-
     def arrays(self) -> Mapping[str, Array]:
         matrix = self.weights.reshape(self.inputs, self.channels)
-        lanes = np.zeros((-(-self.inputs // LANES) * LANES, self.channels), np.float32)
-        lanes[: self.inputs] = matrix
+        lanes, rest = matrix[: self.in_lanes], matrix[self.in_lanes :]
         laid = lanes.reshape(-1, LANES, self.channels).transpose(0, 2, 1)
-        return {f"{self.name}_weights": laid, **named_bias(self)}
+        return {f"{self.name}_weights": np.concatenate([laid.reshape(-1), rest.T.reshape(-1)]), **named_bias(self)}
+
+    def stack(self) -> int:
+        return 4 * self.channels * LANES
 
     def emit(self, code: Code, names: Names) -> None:
-        n = self.channels
-        code(f"float sums[{n}];")
-        code(f"for (int n = 0; n < {n}; n++)", f"    sums[n] = {bias(self, 'n')};")
-        code(f"dot_{n}(x, {self.inputs}, {self.name}_weights, sums);")
-        with code.block(f"for (int n = 0; n < {n}; n++)"):
-            self.store(code, (*self.before, *self.after), "sums[n]", Place(0, "n"), names)
+        self.start(code)
+        x = at("x", self.reads[0].offset)
+        code(f"dot_{self.channels}({x}, {self.in_lanes}, {self.name}_weights, sums);")
+        self.end(code, names)
+
+    def start(self, code: Code) -> None:
+        """Declare the sums, all 0."""
+        size = self.channels * LANES
+        code(f"float sums[{size}];")
+        code(f"for (int i = 0; i < {size}; i++)", "    sums[i] = 0.0f;")
+
+    def end(self, code: Code, names: Names) -> None:
+        """Add up the lanes, add what fills none, and store."""
+        begin, rest = self.in_lanes, self.inputs - self.in_lanes
+        with code.loop("n", self.channels) as n:
+            code(f"float sum = {bias(self, n)};")
+            with code.block(f"for (int lane = 0; lane < {LANES}; lane++)"):
+                code(f"sum += sums[{add(multiply(n, LANES), 'lane')}];")
+            if rest:
+                place = add(multiply(n, rest), "k", begin * self.channels)
+                with code.block(f"for (int k = 0; k < {rest}; k++)"):
+                    code(f"sum += x[{add('k', begin + self.reads[0].offset)}] * {self.name}_weights[{place}];")
+            self.store(code, (*self.before, *self.after), "sum", Place(0, n), names)
+
+
+@dataclass(eq=False)
+class Streamed(Step):
+    """A convolution whose rows of pixels are multiplied by a matrix as they come: only one of them is ever stored."""
+
+    convolution: FewTaps
+    product: Vector
+
+    @staticmethod
+    def joined(first: Step, second: Step) -> Streamed | None:
+        """The two steps in one, if they are of that kind, and nothing else reads what lies between them."""
+        if not isinstance(first, FewTaps) or not isinstance(second, Vector):
+            return None
+        between, read = first.writes.buffer, second.reads[0]
+        row = 4 * first.extents[-1] * first.channels
+        if read.buffer is not between or read.size != between.size or first.channels % LANES or row > LONGEST_ROW:
+            return None
+        comment = f"{first.comment}, then {second.comment}"
+        return Streamed(second.name, comment, first.reads, second.writes, first, second)
+
+    def buffers(self) -> list[Buffer]:
+        between = self.convolution.writes.buffer
+        own = [*self.convolution.buffers(), *self.product.buffers()]
+        return [buffer for buffer in dict.fromkeys(own) if buffer is not between]
+
+    def arrays(self) -> Mapping[str, Array]:
+        return {**self.convolution.arrays(), **self.product.arrays()}
+
+    def kernels(self) -> Sequence[Kernel]:
+        return [*self.convolution.kernels(), *self.product.kernels()]
+
+    def stack(self) -> int:
+        return self.product.stack() + 4 * self.convolution.channels * self.convolution.extents[-1]
+
+    def emit(self, code: Code, names: Names) -> None:
+        outputs, length = self.product.channels, self.convolution.channels * self.convolution.extents[-1]
+        self.product.start(code)
+        with self.convolution.each_row(code, names, "pixels") as row:
+            weights = at(f"{self.product.name}_weights", multiply(row, length * outputs))
+            code(f"dot_{outputs}(pixels, {length}, {weights}, sums);")
+        self.product.end(code, names)
 
 
 def _distance(product: Product, position: Sequence[int], tap: Sequence[int]) -> int:
