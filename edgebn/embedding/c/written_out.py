@@ -19,6 +19,7 @@ from edgebn.embedding.c.products import (
     named_bias,
     pooling,
     position_number,
+    row_loops,
 )
 from edgebn.embedding.c.steps import Array, Names, Step
 from edgebn.embedding.c.text import Code, Index, add, at, literal, multiply
