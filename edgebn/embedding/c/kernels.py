@@ -1,9 +1,9 @@
 """The inner loops, as C functions that the steps share.
 
-A sum along one row of numbers can not be vectorised without changing the order of its additions, which no C compiler may
-do. Here the lanes of a vector are always different sums, and the arrays that hold them fit into the registers: gcc and
-clang keep them there, since their sizes are constant and the loops over them are the innermost. The exact spelling
-matters: inputs are walked by a pointer, weights by an index; written otherwise, gcc 12 or clang 14 spills the sums.
+A sum along one row of numbers can not be vectorised without changing the order of its additions, which no compiler
+may do. Here the lanes of a vector are always different sums, and the arrays that hold them fit into the registers:
+gcc and clang keep them there, since their sizes are constant and the loops over them are the innermost. The exact
+spelling matters: inputs are walked by a pointer, weights by an index; else gcc 12 or clang 14 spills the sums.
 """
 
 from __future__ import annotations

@@ -47,8 +47,7 @@ def _whole(lower: Lowering, node: ir.Node, running: ir.Value | None) -> list[App
 
 def view(lower: Lowering, node: ir.Node) -> None:
     """Reshape and its kin: the same floats, moved only where no strides describe the result."""
-    value, result = node.inputs[0], node.outputs[0]
-    assert value is not None
+    value, result = first_input(node), node.outputs[0]
     operand, shape = lower.operand(value), shape_of(result)
     reshaped = operand.reshaped(shape)
     if reshaped is None and (order := _absorbable(lower, operand, result)) is not None:
@@ -58,8 +57,7 @@ def view(lower: Lowering, node: ir.Node) -> None:
             reshaped = dataclasses.replace(row_major(operand.buffer, shape), offset=operand.offset)
     if reshaped is None:
         packed = lower.copied(operand, range(len(operand.shape)), operand.buffer.name)
-        reshaped = packed.reshaped(shape)
-    assert reshaped is not None
+        reshaped = packed.viewed(shape)
     lower.bind(result, reshaped)
 
 
@@ -94,7 +92,7 @@ def identity(lower: Lowering, node: ir.Node) -> None:
     lower.bind(node.outputs[0], lower.operand(first_input(node)))
 
 
-def slice(lower: Lowering, node: ir.Node) -> None:
+def cut(lower: Lowering, node: ir.Node) -> None:
     """Slice: another view."""
     value = node.inputs[0]
     starts, ends, axes, strides = (lower.argument(node, index) for index in range(1, 5))
@@ -182,9 +180,7 @@ def reduce(lower: Lowering, node: ir.Node) -> None:
     result = node.outputs[0]
     y = row_major(lower.buffer(result, shape), shape)
     lower.steps.append(steps.Reduce(lower.function(node), lower.comment(node), (x,), y, chosen, kind))
-    reshaped = y.reshaped(shape_of(result))
-    assert reshaped is not None
-    lower.bind(result, reshaped)
+    lower.bind(result, y.viewed(shape_of(result)))
     return None
 
 

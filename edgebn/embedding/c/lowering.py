@@ -157,10 +157,12 @@ class Lowering:
         return found, nodes
 
     def only_reader(self, value: ir.Value) -> ir.Node | None:
+        """The node that alone reads a tensor, if there is such a one, and the caller does not."""
         uses = list(value.uses())
         return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
     def may_join(self, reader: ir.Node, value: ir.Value) -> bool:
+        """Whether a pointwise reader of `value` can be computed with it: all else that it reads is there."""
         return shape_of(reader.outputs[0]) == shape_of(value) and all(
             each is value or self.is_ready(each) for each in reader.inputs if each is not None
         )
@@ -192,6 +194,7 @@ class Lowering:
         return found
 
     def as_operand(self, given: ir.Value | Array, node: ir.Node) -> Operand:
+        """Where an operand of an operation lies."""
         return self.operand(given) if isinstance(given, ir.Value) else self.constant(f"{node.name}_constant", given)
 
     # rules

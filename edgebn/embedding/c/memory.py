@@ -17,7 +17,7 @@ ALIGNMENT = 8
 
 @dataclass(eq=False)
 class Buffer:
-    """`size` floats: in the caller's hands (where they are called `port`), in the scratch array, or constant (`data`)."""
+    """`size` floats: the caller's (who calls them `port`), in the scratch array, or constant (`data`)."""
 
     name: str
     size: int
@@ -50,6 +50,13 @@ class Operand:
         """The same floats in another shape; None where they would have to be moved."""
         strides = _reshaped_strides(self.shape, self.strides, shape)
         return None if strides is None else dataclasses.replace(self, shape=shape, strides=strides)
+
+    def viewed(self, shape: Shape) -> Operand:
+        """The same floats in another shape, where that is known to be possible."""
+        reshaped = self.reshaped(shape)
+        if reshaped is None:
+            raise ValueError(f"{self.shape} with strides {self.strides} is no view of {shape}")
+        return reshaped
 
     def sliced(self, axis: int, start: int, extent: int, step: int = 1) -> Operand:
         """Every `step`-th of one axis, from `start` on."""

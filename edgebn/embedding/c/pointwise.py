@@ -1,4 +1,4 @@
-"""Operators that compute each element of their result from the same element of their inputs: the table of all of them."""
+"""Operators that compute each element of their result from the same element of their inputs: their table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXPONENTIAL = "exponential"
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """One C expression. `{0}`, `{1}` stand for the operands: tensors of the graph, or arrays made from its constants."""
+    """One C expression. `{0}`, `{1}` stand for its operands: tensors of the graph, or arrays made of its constants."""
 
     expression: str
     operands: tuple[ir.Value | np.ndarray[Any, Any], ...]
@@ -44,6 +44,10 @@ class Node:
         given = [value for value in self.node.inputs if value is not None]
         return sorted(given, key=lambda value: value is not self.running) if len(given) > 2 else given
 
+    def first(self) -> ir.Value:
+        """The first input."""
+        return next(value for value in self.node.inputs if value is not None)
+
     def real(self, name: str, default: float) -> str:
         """An attribute as a C literal."""
         return literal(self.node.attributes.get_float(name, default))
@@ -64,7 +68,7 @@ def _unary(expression: str, **defaults: float) -> Rule:
 
 
 def _variadic(expression: str) -> Rule:
-    """x₀ ∘ x₁ ∘ …"""
+    """x₀ ∘ x₁ ∘ …."""
 
     def rule(node: Node) -> Iterator[Operation]:
         first, *others = node.inputs()
@@ -84,8 +88,7 @@ def _mean(node: Node) -> Iterator[Operation]:
 
 
 def _clip(node: Node) -> Iterator[Operation]:
-    value = node.node.inputs[0]
-    assert value is not None
+    value = node.first()
     for index, expression in ((1, "{0} < {1} ? {1} : {0}"), (2, "{0} > {1} ? {1} : {0}")):
         if index < len(node.node.inputs) and (bound := node.node.inputs[index]) is not None:
             known = node.constant(index)
@@ -97,9 +100,8 @@ def _clip(node: Node) -> Iterator[Operation]:
 
 
 def _normalise(node: Node) -> Iterator[Operation]:
-    """y = s·x + t,   s = γ / √(σ² + ε),   t = β − s·μ"""
-    x = node.node.inputs[0]
-    assert x is not None
+    """y = s·x + t,   s = γ / √(σ² + ε),   t = β − s·μ."""
+    x = node.first()
     constants = [node.constant(index) for index in range(1, 5)]
     if any(each is None for each in constants):
         return

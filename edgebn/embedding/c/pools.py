@@ -29,13 +29,16 @@ class Pool(Step):
     after: tuple[Applied, ...]
 
     def buffers(self) -> list[Buffer]:
+        """What it reads: its input, and what its operations read."""
         applied = [each for operation in self.after for each in operation.buffers()]
         return list(dict.fromkeys([self.reads[0].buffer, *applied]))
 
     def kernels(self) -> Sequence[Kernel]:
+        """The inner loops that it calls."""
         return exponentials(self.after)
 
     def emit(self, code: Code, names: Names) -> None:
+        """Write the loops."""
         depth, height, width = self.axes
         with (
             code.loop("sample", self.images) as image,

@@ -109,9 +109,7 @@ def _general_matmul(lower: Lowering, node: ir.Node, a: ir.Value, b: ir.Value) ->
     z = row_major(lower.buffer(result, shape), shape)
     operands = x.broadcast((*lead, *x.shape[-2:])), y.broadcast((*lead, *y.shape[-2:]))
     lower.steps.append(steps.MatrixProduct(lower.function(node), lower.comment(node), operands, z))
-    reshaped = z.reshaped(shape_of(result))
-    assert reshaped is not None
-    lower.bind(result, reshaped)
+    lower.bind(result, z.viewed(shape_of(result)))
 
 
 def _matrix(
@@ -147,7 +145,7 @@ def _product(
     while pool is not None and pool.kind == "Max" and before and before[-1].rises:
         after.insert(0, before.pop())  # max f(x) = f(max x)
     y = lower.new(nodes[-1].outputs[0], order)
-    if pool is None and all((axis.kernel, axis.stride, axis.pad) == (1, 1, 0) for axis in axes):
+    if pool is None and all(axis.is_plain for axis in axes):
         positions = images * prod(axis.outputs for axis in axes)
         images, axes = 1, (Axis(1, 1), Axis(1, 1), Axis(positions, positions))
     given: Any = (

@@ -92,10 +92,12 @@ class Product(Step):
         return any(axis.reaches_over for axis in self.axes)
 
     def buffers(self) -> list[Buffer]:
+        """What it reads: its input, and what its operations read."""
         applied = [each for operation in (*self.before, *self.after) for each in operation.buffers()]
         return list(dict.fromkeys([self.reads[0].buffer, *applied]))
 
     def kernels(self) -> Sequence[Kernel]:
+        """The inner loops that it calls."""
         return exponentials((*self.before, *self.after))
 
     def store(
@@ -126,14 +128,17 @@ class Product(Step):
 
 
 def named_bias(product: Product) -> Mapping[str, Array]:
+    """The bias by its C name, if there is one."""
     return {} if product.bias is None else {f"{product.name}_bias": product.bias}
 
 
 def bias(product: Product, channel: Index) -> str:
+    """The bias of a channel."""
     return "0.0f" if product.bias is None else f"{product.name}_bias[{channel}]"
 
 
 def pooling(kind: str, pooled: str, value: str) -> str:
+    """The statement by which a value joins a window."""
     if kind == "Average":
         return f"{pooled} += {value};"
     return f"{pooled} = {pooled} < {value} ? {value} : {pooled};"

@@ -201,11 +201,11 @@ def _check_operators(graph: ir.Graph, path: Path) -> None:
     strange = sorted({node.op_type for node in unsupported(graph)})
     if any(name.startswith(QUANTISED) or name.endswith(QUANTISED) for name in strange):
         raise InputError(
-            f"{path}: is quantised ({', '.join(strange)}), and C is written in float32: embed the file that it was made "
-            "from, or choose another target: python, node, web or c-ort"
+            f"{path}: is quantised ({', '.join(strange)}), and C is written in float32: embed the file that it was "
+            "made from, or choose another target: python, node, web or c-ort"
         )
     if strange:
         raise InputError(
-            f"{path}: no C is written for {', '.join(strange)}; the operators there is C for: {', '.join(sorted(RULES))}; "
+            f"{path}: there is no C for {', '.join(strange)}; there is for {', '.join(sorted(RULES))}; "
             "choose another target: python, node, web or c-ort"
         )

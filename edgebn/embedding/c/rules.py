@@ -21,7 +21,7 @@ RULES: dict[str, Callable[[Lowering, ir.Node], None]] = {
     "Gemm": product_rules.gemm,
     "MatMul": product_rules.matmul,
     "Pad": layout_rules.pad,
-    "Slice": layout_rules.slice,
+    "Slice": layout_rules.cut,
     "Softmax": layout_rules.softmax,
     "Split": layout_rules.split,
     "Transpose": layout_rules.transpose,

@@ -77,12 +77,15 @@ class Pointwise(Step):
     operations: tuple[Applied, ...]
 
     def buffers(self) -> list[Buffer]:
+        """What it reads: its input, and what its operations read."""
         return list(dict.fromkeys(each for operation in self.operations for each in operation.buffers()))
 
     def kernels(self) -> Sequence[Kernel]:
+        """The inner loops that it calls."""
         return exponentials(self.operations)
 
     def may_overwrite_its_input(self) -> bool:
+        """Whether every element is read where its result is written."""
         mine = [each for operation in self.operations for each in operation.operands if each is not None]
         main = self.reads[0]
         same = [each for each in mine if each.buffer is main.buffer]
@@ -93,18 +96,18 @@ class Pointwise(Step):
         )
 
     def emit(self, code: Code, names: Names) -> None:
+        """Write the loops."""
         tensors = [each for operation in self.operations for each in operation.operands if each is not None]
         extents, strides = loops((self.writes, *tensors))
-        where = {operand: stride for operand, stride in zip((self.writes, *tensors), strides, strict=True)}
+        where = dict(zip((self.writes, *tensors), strides, strict=True))
         with nest(code, extents) as index:
             place = f"{names(self.writes.buffer)}[{address(self.writes, where[self.writes], index)}]"
             first = self.operations[0]
             if len(self.operations) == 1:
                 code(f"{place} = {expression(first, where, index, names)};")
                 return
-            code(
-                f"{'float' if len(self.operations) > 2 else 'const float'} value = {expression(first, where, index, names)};"
-            )
+            kind = "float" if len(self.operations) > 2 else "const float"
+            code(f"{kind} value = {expression(first, where, index, names)};")
             for operation in self.operations[1:-1]:
                 code(f"value = {expression(operation, where, index, names)};")
             code(f"{place} = {expression(self.operations[-1], where, index, names)};")
@@ -117,6 +120,7 @@ class Fill(Step):
     value: float
 
     def emit(self, code: Code, names: Names) -> None:
+        """Write the loops."""
         with code.loop("i", self.writes.buffer.size) as i:
             code(f"{names(self.writes.buffer)}[{i}] = {literal(self.value)};")
 
@@ -128,12 +132,15 @@ class Softmax(Step):
     axis: int
 
     def kernels(self) -> Sequence[Kernel]:
+        """The inner loops that it calls."""
         return (Kernel("exponential"),)
 
     def may_overwrite_its_input(self) -> bool:
+        """Whether every element is read where its result is written."""
         return self.reads[0].lies_as(self.writes) and self.reads[0].buffer.size == self.writes.buffer.size
 
     def emit(self, code: Code, names: Names) -> None:
+        """Write the loops."""
         x, y = self.reads[0], self.writes
         rest = [axis for axis in range(len(x.shape)) if axis != self.axis]
         extents, strides = loops((x.transposed(rest), y.transposed(rest)))
@@ -159,6 +166,7 @@ class Reduce(Step):
     kind: str
 
     def emit(self, code: Code, names: Names) -> None:
+        """Write the loops."""
         x, y = self.reads[0], self.writes
         kept = [axis for axis in range(len(x.shape)) if axis not in self.axes]
         outer, strides = loops((x.transposed(kept), y.transposed(kept)))
@@ -184,6 +192,7 @@ class MatrixProduct(Step):
     """Y = A·B where both are computed. Shapes: A (…, m, k), B (…, k, n), Y (…, m, n), leading axes broadcast."""
 
     def emit(self, code: Code, names: Names) -> None:
+        """Write the loops."""
         a, b = self.reads
         y = self.writes
         (m, k), n = a.shape[-2:], b.shape[-1]
@@ -240,7 +249,7 @@ class nest:  # noqa: N801
 
 
 def offset(strides: Sequence[int], index: Sequence[Index]) -> Index:
-    """Σ index·stride"""
+    """Σ index·stride."""
     return add(*(multiply(each, stride) for each, stride in zip(index, strides, strict=True)))
 
 
@@ -265,8 +274,7 @@ def exponentials(operations: Sequence[Applied]) -> Sequence[Kernel]:
 
 def _element(operand: Operand, strides: Sequence[int], index: Sequence[Index], names: Names) -> str:
     if _is_literal(operand):
-        assert operand.buffer.data is not None
-        text = literal(operand.buffer.data.reshape(-1)[operand.offset])
+        text = literal(np.asarray(operand.buffer.data).reshape(-1)[operand.offset])
         return f"({text})" if text.startswith("-") else text
     return f"{names(operand.buffer)}[{address(operand, strides, index)}]"
 

@@ -122,6 +122,7 @@ class Code:
         self._depth = depth
 
     def __call__(self, *lines: str) -> None:
+        """Write lines at the current depth."""
         self.lines += ["    " * self._depth + line for line in lines]
 
     @contextlib.contextmanager
@@ -170,7 +171,7 @@ def _is_one_statement(body: list[str], indent: str) -> bool:
 
 
 def add(*terms: Index) -> Index:
-    """a + b + …"""
+    """a + b + …."""
     constant = sum(term for term in terms if isinstance(term, int))
     symbolic = [term for term in terms if isinstance(term, str)]
     if not symbolic:
@@ -182,7 +183,7 @@ def add(*terms: Index) -> Index:
 
 
 def multiply(expression: Index, factor: int) -> Index:
-    """Factor·expression"""
+    """The expression times a number."""
     if isinstance(expression, int):
         return expression * factor
     if factor in {0, 1}:

@@ -1,4 +1,4 @@
-"""Products in tiles: sums of neighbouring positions by a block of channels, which stay in the registers over all taps."""
+"""Products in tiles: sums of neighbouring positions by a block of channels, in registers over all taps."""
 
 from __future__ import annotations
 
@@ -68,14 +68,17 @@ class Tiled(Product):
         return self.axes[-1].reaches_over if self.pool else self.inner != (0, self.axes[-1].outputs)
 
     def kernels(self) -> Sequence[Kernel]:
+        """The inner loops that it calls."""
         tiles = [Kernel("accumulate", self.tile, self.block)] if self.pool or self.inner != (0, 0) else []
         edges = [Kernel("accumulate", 1, self.block)] if self.has_edges else []
         return [*tiles, *edges, *super().kernels()]
 
     def stack(self) -> int:
+        """Bytes of its sums."""
         return 4 * self.block * (self.tile + (1 if self.pool else 0))
 
     def arrays(self) -> Mapping[str, Array]:
+        """Its weights in the order in which they are read, and its bias."""
         padded = self.blocks * self.block - self.outputs
         groups, channels = self.groups, self.outputs + padded
         wide = np.pad(self.weights.reshape(groups, -1, self.outputs), ((0, 0), (0, 0), (0, padded)))
@@ -87,6 +90,7 @@ class Tiled(Product):
         return named
 
     def emit(self, code: Code, names: Names) -> None:
+        """Write the loops."""
         with code.loop("group", self.groups) as group, code.loop("block", self.blocks) as block:
             number = add(multiply(group, self.blocks), block)
             size = self.taps * self.inputs * self.block
@@ -95,7 +99,7 @@ class Tiled(Product):
             if self.pool is None:
                 self._plain(code, names, group, number, channel)
             else:
-                self._with_pool(code, names, group, number, channel)
+                self._with_pool(code, names, self.pool.kind, group, number, channel)
 
     def _plain(self, code: Code, names: Names, group: Index, number: Index, channel: Index) -> None:
         (first, last), outputs = self.inner, self.axes[-1].outputs
@@ -137,11 +141,10 @@ class Tiled(Product):
             element = f"sums[{add(multiply(p, self.block), c)}]"
             self.store(code, operations, element, Place(add(place.pixel, p), add(place.channel, c)), names)
 
-    def _with_pool(self, code: Code, names: Names, group: Index, number: Index, channel: Index) -> None:
-        assert self.pool is not None
+    def _with_pool(self, code: Code, names: Names, kind: str, group: Index, number: Index, channel: Index) -> None:
         with pixel_loops(code, self) as (image, place, pixel):
             code(f"float pooled[{self.block}];")
-            initial = "-FLT_MAX" if self.pool.kind == "Max" else "0.0f"
+            initial = "-FLT_MAX" if kind == "Max" else "0.0f"
             code(f"for (int c = 0; c < {self.block}; c++)", f"    pooled[c] = {initial};")
             with contextlib.ExitStack() as stack:
                 letters = ("i", "j", "k")
@@ -162,8 +165,8 @@ class Tiled(Product):
                         at_position = Place(add(position_number(self, image, position), p), add(channel, c))
                         self.declare(code, self.before, element, at_position, names)
                         element = "value"
-                    code(pooling(self.pool.kind, f"pooled[{c}]", element))
-            average = f" * {literal(1 / prod(self.window))}" if self.pool.kind == "Average" else ""
+                    code(pooling(kind, f"pooled[{c}]", element))
+            average = f" * {literal(1 / prod(self.window))}" if kind == "Average" else ""
             with self._channels(code) as c:
                 self.store(code, self.after, f"pooled[{c}]{average}", Place(pixel, add(channel, c)), names)
 

@@ -29,6 +29,11 @@ class Axis:
         return self.pad > 0 or self.reaches_over_the_end
 
     @property
+    def is_plain(self) -> bool:
+        """Whether every output sees the one input at its own place."""
+        return self.kernel == self.stride == 1 and not self.reaches_over and self.inputs == self.outputs
+
+    @property
     def inside(self) -> tuple[int, int]:
         """The outputs first ≤ o < last whose windows have no tap outside of the input."""
         room = self.inputs - 1 - (self.kernel - 1) * self.dilation + self.pad

@@ -53,9 +53,11 @@ class FewTaps(Product):
         )
 
     def arrays(self) -> Mapping[str, Array]:
+        """Its weights in the order in which they are read, and its bias."""
         return {f"{self.name}_weights": self.weights.reshape(-1, self.channels), **named_bias(self)}
 
     def emit(self, code: Code, names: Names) -> None:
+        """Write the loops."""
         with self.each_row(code, names):
             pass
 
@@ -115,9 +117,11 @@ class Depthwise(Product):
         return self.taps <= FEW_TAPS
 
     def arrays(self) -> Mapping[str, Array]:
+        """Its weights in the order in which they are read, and its bias."""
         return {f"{self.name}_weights": self.weights.reshape(-1, self.channels), **named_bias(self)}
 
     def emit(self, code: Code, names: Names) -> None:
+        """Write the loops."""
         edges = self.padded
         if self.written_out:
             with self._loops(code, [axis.inside for axis in self.axes]) as (image, place):
@@ -189,18 +193,22 @@ class Vector(Product):
         return self.inputs // LANES * LANES
 
     def kernels(self) -> Sequence[Kernel]:
+        """The inner loops that it calls."""
         return [Kernel("dot", channels=self.channels), *super().kernels()]
 
     def arrays(self) -> Mapping[str, Array]:
+        """Its weights in the order in which they are read, and its bias."""
         matrix = self.weights.reshape(self.inputs, self.channels)
         lanes, rest = matrix[: self.in_lanes], matrix[self.in_lanes :]
         laid = lanes.reshape(-1, LANES, self.channels).transpose(0, 2, 1)
         return {f"{self.name}_weights": np.concatenate([laid.reshape(-1), rest.T.reshape(-1)]), **named_bias(self)}
 
     def stack(self) -> int:
+        """Bytes of its sums."""
         return 4 * self.channels * LANES
 
     def emit(self, code: Code, names: Names) -> None:
+        """Write the loops."""
         self.start(code)
         x = at("x", self.reads[0].offset)
         code(f"dot_{self.channels}({x}, {self.in_lanes}, {self.name}_weights, sums);")
@@ -246,20 +254,25 @@ class Streamed(Step):
         return Streamed(second.name, comment, first.reads, second.writes, first, second)
 
     def buffers(self) -> list[Buffer]:
+        """What it reads: its input, and what its operations read."""
         between = self.convolution.writes.buffer
         own = [*self.convolution.buffers(), *self.product.buffers()]
         return [buffer for buffer in dict.fromkeys(own) if buffer is not between]
 
     def arrays(self) -> Mapping[str, Array]:
+        """Its weights in the order in which they are read, and its bias."""
         return {**self.convolution.arrays(), **self.product.arrays()}
 
     def kernels(self) -> Sequence[Kernel]:
+        """The inner loops that it calls."""
         return [*self.convolution.kernels(), *self.product.kernels()]
 
     def stack(self) -> int:
+        """Bytes of its sums."""
         return self.product.stack() + 4 * self.convolution.channels * self.convolution.extents[-1]
 
     def emit(self, code: Code, names: Names) -> None:
+        """Write the loops."""
         outputs, length = self.product.channels, self.convolution.channels * self.convolution.extents[-1]
         self.product.start(code)
         with self.convolution.each_row(code, names, "pixels") as row:
