@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 import edgebn
 from edgebn.embedding.targets import TARGETS
 from edgebn.errors import EdgebnError, InputError, UsageError
+from tests.embedding import layers
 from tests.embedding.compiling import compile_c, run
 
 MLP = Path(__file__).parents[2] / "models" / "mlp" / "mlp.onnx"
@@ -177,12 +178,52 @@ def test_any_file_name_makes_a_name_in_c(name: str, tmp_path: Path) -> None:
     assert run(tmp_path / "selftest", folder=tmp_path).endswith("PASS\n")
 
 
-def test_names_of_tensors_that_mean_something_in_c(tmp_path: Path) -> None:
-    model = one_node("Relu", ["batch", 3])
-    model.graph.node[0].input[0] = model.graph.input[0].name = "scratch"
-    model.graph.node[0].output[0] = model.graph.output[0].name = "sums"
-    model.graph.node[0].name = "double"
-    edgebn.embed(saved(model, tmp_path), "c", tmp_path / "app")
+NAMES = (
+    "exp",
+    "tanh",
+    "y0",
+    "double",
+    "scratch",
+    "sums",
+    "x",
+    "w",
+    "dot_4",
+    "accumulate_4x16",
+    "exponential",
+    "conv",
+    "conv_weights",
+    "conv_bias",
+    "conv/Conv",
+    "m_run",
+    "LAYER",
+    "3",
+    "a b",
+    "main",
+    "float",
+    "Ünïcode",
+)
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_names_in_the_file_that_mean_something_in_c(shift: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    net = layers.Net(rng, (2, 9, 9))
+    for number in range(len(NAMES)):
+        if number % 2:
+            layers.conv(net, 4, (2, 2) if number < 6 else (1, 1), 4 if number > 1 else 2)
+        else:
+            net.add("Tanh")
+        net.nodes[-1].name = NAMES[(number + shift) % len(NAMES)]
+    net.add("Softmax", axis=1)
+    for old, new in zip([f"t{number}" for number in range(len(NAMES))], NAMES, strict=True):
+        for node in net.nodes:
+            for names in (node.input, node.output):
+                names[:] = [new if each == old else each for each in names]
+    for each in net.weights:
+        old, each.name = each.name, f"{each.name}_weights"
+        for node in net.nodes:
+            node.input[:] = [each.name if name == old else name for name in node.input]
+    edgebn.embed(saved(net.model(), tmp_path), "c", tmp_path / "app")
     compile_c("gcc", "-o", tmp_path / "selftest", *sorted((tmp_path / "app").glob("*.c")))
     assert run(tmp_path / "selftest", folder=tmp_path).endswith("PASS\n")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -13,11 +14,13 @@ from edgebn.embedding.c import steps
 from edgebn.embedding.c.memory import Buffer, Operand, Shape, channels_last_order, in_order, row_major
 from edgebn.embedding.c.pointwise import POINTWISE, Node, Operation
 from edgebn.embedding.c.steps import Applied, Array, Step
-from edgebn.embedding.c.text import LOCAL_NAMES, identifier
+from edgebn.embedding.c.text import LIBRARY_NAMES, LOCAL_NAMES, identifier
 from edgebn.errors import InputError
 
 RISING = {"Add", "Clip", "Max", "Min", "Relu", "Sum"}
 """Operators that keep the order of numbers, exactly, if their other operands stay the same."""
+
+_KERNELS = re.compile(r"(accumulate|dot)_\d", re.IGNORECASE)
 
 Rule = Callable[["Lowering", ir.Node], None]
 
@@ -25,12 +28,13 @@ Rule = Callable[["Lowering", ir.Node], None]
 class Lowering:
     """Steps for the nodes of a graph, in topological order. Every shape in the graph is known."""
 
-    def __init__(self, graph: ir.Graph, name: str, ports: Sequence[str]) -> None:
-        """`ports` are the C names under which the caller passes the inputs and outputs."""
+    def __init__(self, graph: ir.Graph, name: str, ports: Sequence[str], public: Collection[str]) -> None:
+        """`ports` are the C names under which the caller passes inputs and outputs; `public` are taken as well."""
         self.graph, self.model_name = graph, name
         self._ports = dict(zip((*graph.inputs, *graph.outputs), ports, strict=True))
         self.steps: list[Step] = []
-        self.names: set[str] = {*LOCAL_NAMES, *ports}
+        self.names: set[str] = {*LOCAL_NAMES, *LIBRARY_NAMES, *ports, *public}
+        self._tensors: set[str] = set(LOCAL_NAMES)
         self._operands: dict[ir.Value, Operand] = {}
         self.done: set[ir.Node] = set()
         self.rows: dict[ir.Value, Array] = {}
@@ -63,7 +67,10 @@ class Lowering:
     def constant(self, name: str, data: Array) -> Operand:
         """A new constant in the program."""
         array = np.ascontiguousarray(data, np.float32)
-        return row_major(Buffer(identifier(name, self.names), array.size, "constant", array), array.shape)
+        chosen = identifier(name, self.names | self._tensors)
+        self.names.add(chosen)
+        self._tensors.add(chosen)
+        return row_major(Buffer(chosen, array.size, "constant", array), array.shape)
 
     def known(self, value: ir.Value | None) -> Array | None:
         """The value of a constant, views of constants included; None for what is computed."""
@@ -97,18 +104,29 @@ class Lowering:
 
     def buffer(self, value: ir.Value, shape: Shape) -> Buffer:
         """A new buffer for a tensor that is computed in the given shape."""
-        return Buffer(identifier(value.name or "tensor", self.names), prod(shape), "scratch")
+        return Buffer(identifier(value.name or "tensor", self._tensors), prod(shape), "scratch")
 
     def bind(self, value: ir.Value, operand: Operand) -> None:
         """Say where a tensor lies: in floats that are there."""
         self._operands[value] = operand
 
     def function(self, node: ir.Node) -> str:
-        """A name for the C function of a node."""
+        """A name for the C function of a node: its layer's, if that is free."""
         name = node.name or node.op_type
         layer, _, operator = name.rpartition("/")
         short = layer if layer and operator == node.op_type else name
-        return identifier(name if identifier(short, set()) in self.names else short, self.names)
+        return self.unique(name if identifier(short, set()) in self.names else short)
+
+    def unique(self, name: str) -> str:
+        """A C identifier that resembles `name`: no other function has it, nor with an ending any array or tensor."""
+        name = f"layer_{name}" if _KERNELS.match(name) else name
+        taken = set(self.names)
+        base = identifier(name, taken)
+        while not self.names.union(self._tensors).isdisjoint(arrays := {f"{base}_weights", f"{base}_bias"}):
+            base = identifier(name, taken)
+        self.names |= {base, *arrays}
+        self._tensors |= arrays
+        return base
 
     def comment(self, *nodes: ir.Node) -> str:
         """What the function computes: operators and shapes."""
@@ -124,8 +142,8 @@ class Lowering:
         packed = dataclasses.replace(operand, offset=0)
         if packed.lies_as(wanted):
             return dataclasses.replace(operand, strides=wanted.strides)
-        buffer.name = identifier(f"{name}_packed", self.names)
-        function = identifier(f"pack_{name}", self.names)
+        buffer.name = identifier(f"{name}_packed", self._tensors)
+        function = self.unique(f"pack_{name}")
         text = f"Copy: {list(operand.shape)}, its axes in memory in the order {list(order)}"
         self.steps.append(steps.Pointwise(function, text, (operand,), wanted, (Applied("{0}", (operand,)),)))
         return wanted
@@ -205,8 +223,10 @@ class Lowering:
         if operand.buffer.kind == "scratch" and operand.is_whole():
             operand.buffer.kind, operand.buffer.port = "output", self._ports[value]
             return
-        buffer = Buffer(identifier(f"{value.name}_output", self.names), operand.size, "output", port=self._ports[value])
-        function = identifier(f"write_{value.name}", self.names)
+        buffer = Buffer(
+            identifier(f"{value.name}_output", self._tensors), operand.size, "output", port=self._ports[value]
+        )
+        function = self.unique(f"write_{value.name}")
         text = f"Copy: {list(operand.shape)}, row by row"
         place = row_major(buffer, operand.shape)
         self.steps.append(steps.Pointwise(function, text, (operand,), place, (Applied("{0}", (operand,)),)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -153,8 +153,9 @@ class Program:
         return f"scratch + {offset}" if offset else "scratch"
 
 
-def compile_graph(model: ir.Model, path: Path, ports: Sequence[str]) -> Program:
+def compile_graph(model: ir.Model, path: Path, ports: Sequence[str], public: Collection[str] = ()) -> Program:
     """Write a model as a C program; its batch becomes one sample. `ports`: C names of its inputs and outputs.
+    `public`: other C names that are taken.
 
     Raises:
         InputError: if an operator, a shape or a type has no C form here.
@@ -175,7 +176,7 @@ def compile_graph(model: ir.Model, path: Path, ports: Sequence[str]) -> Program:
                 )
             if 0 in shape_of(value):
                 raise InputError(f"{path}: {value.name} is empty; there is nothing to compute in C")
-    return Program(_streamed(Lowering(graph, path.name, ports).run(RULES)))
+    return Program(_streamed(Lowering(graph, path.name, ports, public).run(RULES)))
 
 
 def _streamed(steps: Sequence[Step]) -> list[Step]:

@@ -35,7 +35,7 @@ def c_values(app: Application) -> tuple[str, dict[str, Any]]:
     """The prefix of all public C names, and what the templates are filled with."""
     prefix, values = c_names(app)
     ports = [name for name, _ in (*values["inputs"], *values["outputs"])]
-    program = compile_graph(app.model, app.path, ports)
+    program = compile_graph(app.model, app.path, ports, _public(prefix))
     calls = list(program.calls())
     used = set(re.findall(r"\w+", " ".join(calls)))
     return prefix, {
@@ -51,6 +51,7 @@ def c_names(app: Application) -> tuple[str, dict[str, Any]]:
     """The prefix of all public C names, and the C names of inputs and outputs for the templates."""
     taken = set(KEYWORDS | {"scratch", "model"})
     prefix = identifier(app.identifier, taken)
+    taken |= _public(prefix)
     inputs, outputs = ([(identifier(port.name, taken), port) for port in ports] for ports in (app.inputs, app.outputs))
     return prefix, {
         "app": app,
@@ -60,6 +61,10 @@ def c_names(app: Application) -> tuple[str, dict[str, Any]]:
         "rows": _rows,
         "string": c_string,
     }
+
+
+def _public(prefix: str) -> set[str]:
+    return {f"{prefix}_run", f"{prefix}_labels", f"{prefix}_open", f"{prefix}_close", f"{prefix}_onnx"}
 
 
 def c_string(text: str) -> str:

@@ -114,6 +114,21 @@ LOCAL_NAMES = frozenset(
 """What the generated functions call their own."""
 
 
+_MATHS = """
+acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh drem erf erfc exp exp10 exp2 expm1 fabs fdim floor fma
+fmax fmin fmod frexp gamma hypot ilogb j0 j1 jn ldexp lgamma llrint llround log log10 log1p log2 logb lrint lround modf
+nan nearbyint nextafter pow pow10 remainder remquo rint round scalb scalbln scalbn signbit significand sin sincos sinh
+sqrt tan tanh tgamma trunc y0 y1 yn"""
+
+_OTHERS = """
+abort abs alloca bcmp bcopy bzero calloc cabs carg cexp conj cpow creal csqrt exit exponential ffs free index isalpha
+isdigit islower isspace isupper labs llabs malloc memchr memcmp memcpy memmove memset printf putchar puts realloc rindex
+scanf strcat strchr strcmp strcpy strlen strncpy strstr tolower toupper"""
+
+LIBRARY_NAMES = frozenset(_OTHERS.split()) | {f"{name}{end}" for name in _MATHS.split() for end in ("", "f", "l")}
+"""What no function may be called, since compilers know functions of that name."""
+
+
 class Code:
     """Lines of C. `block` indents what is written inside of it."""
 
