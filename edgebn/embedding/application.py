@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from edgebn.embedding.golden import Golden, golden_vectors
 from edgebn.errors import InputError
-from edgebn.loading.onnx_files import open_onnx
+from edgebn.loading.onnx_files import open_onnx, parts_of
 
 LABELS = "edgebn.labels"
 """The metadata key under which a file holds its class names, a JSON list of strings."""
@@ -54,7 +54,10 @@ class Port:
 
 @dataclass(frozen=True, eq=False)
 class Application:
-    """An ONNX file that is to be embedded. `identifier` is its name for programs."""
+    """An ONNX file that is to be embedded. `identifier` is its name for programs.
+
+    `content` are its bytes, with the data that lie in other files.
+    """
 
     path: Path
     identifier: str
@@ -142,9 +145,9 @@ def open_application(path: Path) -> Application:
     outputs = tuple(_port(path, value, "output", taken) for value in model.graph.outputs)
     if not inputs or not outputs:
         raise InputError(f"{path}: has no inputs or no outputs; there is nothing to run")
-    return Application(
-        path, program_name(path.stem, set()), path.read_bytes(), model, inputs, outputs, dict(model.metadata_props)
-    )
+    content = ir.to_proto(model).SerializeToString(deterministic=True) if parts_of(path) else path.read_bytes()
+    name = program_name(path.stem, set())
+    return Application(path, name, content, model, inputs, outputs, dict(model.metadata_props))
 
 
 def _port(path: Path, value: ir.Value, role: str, taken: set[str]) -> Port:

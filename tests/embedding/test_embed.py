@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,6 +155,21 @@ def test_golden_vectors_are_made_where_there_are_none(tmp_path: Path) -> None:
     assert (result.golden_samples, result.golden_origin) == (3, "noise of seed 0, and what onnxruntime made of it")
     compile_c("gcc", "-o", tmp_path / "selftest", *sorted((tmp_path / "app").glob("*.c")))
     assert run(tmp_path / "selftest", folder=tmp_path).endswith("PASS\n")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_model_that_takes_no_drawing(target: str, tmp_path: Path) -> None:
+    edgebn.embed(saved(one_node("Relu", ["batch", 3, 2]), tmp_path), target, tmp_path / "app")
+    page = tmp_path / "app" / "index.html"
+    assert not page.exists() or "drawing" not in page.read_text()
+
+
+def test_data_in_another_file_comes_along(tmp_path: Path) -> None:
+    model = onnx.load(MLP)
+    onnx.save(model, tmp_path / "mlp.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    edgebn.embed(tmp_path / "mlp.onnx", "python", tmp_path / "app")
+    (tmp_path / "weights.bin").unlink()
+    assert run(sys.executable, "mlp.py", "selftest", folder=tmp_path / "app").endswith("PASS\n")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "another shape"])
