@@ -116,9 +116,9 @@ LOCAL_NAMES = frozenset(
 
 _MATHS = """
 acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh drem erf erfc exp exp10 exp2 expm1 fabs fdim floor
-fma fmax fmin fmod frexp gamma hypot ilogb j0 j1 jn ldexp lgamma llrint llround log log10 log1p log2 logb lrint lround modf
-nan nearbyint nextafter pow pow10 remainder remquo rint round scalb scalbln scalbn signbit significand sin sincos sinh
-sqrt tan tanh tgamma trunc y0 y1 yn"""
+fma fmax fmin fmod frexp gamma hypot ilogb j0 j1 jn ldexp lgamma llrint llround log log10 log1p log2 logb lrint lround
+modf nan nearbyint nextafter pow pow10 remainder remquo rint round scalb scalbln scalbn signbit significand sin sincos
+sinh sqrt tan tanh tgamma trunc y0 y1 yn"""
 
 _OTHERS = """
 abort abs alloca bcmp bcopy bzero calloc cabs carg cexp conj cpow creal csqrt exit exponential ffs free index isalpha
