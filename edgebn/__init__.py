@@ -18,6 +18,7 @@ from edgebn.version import __version__
 
 if TYPE_CHECKING:
     from edgebn.benching.benchmark import bench
+    from edgebn.embedding import embed
     from edgebn.errors import ConversionError, EdgebnError, InputError, OutputError, UsageError
     from edgebn.pipeline import fold_export, inspect
     from edgebn.training.fit import train
@@ -31,6 +32,7 @@ _HOMES = {
     "inspect": "edgebn.pipeline",
     "verify": "edgebn.verification",
     "replay": "edgebn.verifying.golden",
+    "embed": "edgebn.embedding",
     "EdgebnError": "edgebn.errors",
     "UsageError": "edgebn.errors",
     "InputError": "edgebn.errors",
@@ -46,6 +48,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "bench",
+    "embed",
     "fold_export",
     "inspect",
     "replay",

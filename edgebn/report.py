@@ -393,6 +393,24 @@ class Benchmark(Report):
     versions: dict[str, str]
 
 
+@dataclasses.dataclass(frozen=True)
+class Embedding(Report):
+    """What `embed` wrote: file names, relative to `folder`, with their SHA-256; sizes in bytes.
+
+    `golden_samples` is how many samples the self-test runs, `golden_origin` says in words where they come from.
+    """
+
+    schema: ClassVar[str] = "edgebn/embedding/1"
+    onnx_model: str
+    onnx_sha256: str
+    target: str
+    folder: str
+    files: dict[str, str]
+    total_bytes: int
+    golden_samples: int
+    golden_origin: str
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}

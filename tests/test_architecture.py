@@ -23,7 +23,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("proving",),
     ("locating",),
     ("graphs",),
-    ("training", "exporting", "verifying", "benching"),
+    ("training", "exporting", "verifying", "benching", "embedding"),
     ("loading", "datasets"),
     ("folding",),
     ("backends", "files"),
@@ -35,6 +35,7 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 IMPORTERS = {
     "click": {"cli"},
     "rich": {"cli"},
+    "jinja2": {"embedding"},
     "keras": {"backends"},
     "tensorflow": {"backends", "loading"},  # loading: the protobuf of a SavedModel, to look into it before it is loaded
     "onnxruntime": {"backends"},
@@ -45,12 +46,26 @@ IMPORTERS = {
     "onnx": {"benching", "pipeline", "graphs", "exporting", "loading", "proving", "verifying"},
     "onnx_ir": {
         *("pipeline", "proving", "locating", "graphs", "exporting", "folding", "loading", "tidying", "verifying"),
+        "embedding",
     },
     "numpy": {
-        *("algebra", "benching", "datasets", "exporting", "folding", "loading", "locating", "tidying", "verifying"),
+        *("algebra", "benching", "datasets", "embedding", "exporting", "folding", "loading", "locating", "tidying"),
+        "verifying",
     },
 }
-HEAVY = ("h5py", "keras", "matplotlib", "numpy", "onnx", "onnx_ir", "onnxruntime", "rich", "tensorflow", "tf2onnx")
+HEAVY = (
+    "h5py",
+    "jinja2",
+    "keras",
+    "matplotlib",
+    "numpy",
+    "onnx",
+    "onnx_ir",
+    "onnxruntime",
+    "rich",
+    "tensorflow",
+    "tf2onnx",
+)
 
 
 @cache
@@ -157,7 +172,7 @@ def test_the_public_names_are_what_they_say() -> None:
         assert getattr(edgebn, each) is not None
     with pytest.raises(AttributeError, match="has no attribute 'unfold'"):
         edgebn.unfold  # noqa: B018
-    for function in (edgebn.train, edgebn.fold_export, edgebn.verify, edgebn.bench):
+    for function in (edgebn.train, edgebn.fold_export, edgebn.verify, edgebn.bench, edgebn.embed):
         documented = function.__doc__ or ""
         assert "Args:" in documented
         assert "Raises:" in documented

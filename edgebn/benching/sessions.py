@@ -60,6 +60,8 @@ def open_session(path: Path, threads: int) -> Session:
     try:
         inference = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except backends.onnxruntime_errors() as error:
+        if "Protobuf parsing failed" in str(error):
+            raise InputError(f"{path}: a truncated or damaged ONNX file; save or copy it again") from error
         raise InputError(f"{path}: onnxruntime can not load it: {_one_line(error)}") from error
     inputs = tuple(Input.of(path, node.name, node.type, node.shape) for node in inference.get_inputs())
     first = (node.shape[0] for node in inference.get_outputs() if node.shape)

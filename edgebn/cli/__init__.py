@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from edgebn.cli.bench import bench
+from edgebn.cli.embed import embed
 from edgebn.cli.fold_export import fold_export
 from edgebn.cli.inspect import inspect
 from edgebn.cli.train import train
@@ -61,6 +62,7 @@ main.add_command(fold_export)
 main.add_command(verify)
 main.add_command(inspect)
 main.add_command(bench)
+main.add_command(embed)
 
 
 @contextlib.contextmanager

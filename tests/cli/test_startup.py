@@ -15,6 +15,7 @@ from typing import NoReturn
 import pytest
 
 import edgebn
+from edgebn.cli import main
 from edgebn.errors import InputError, OutputError, UsageError
 from edgebn.version import __version__
 from tests import command_line
@@ -247,3 +248,7 @@ def test_nobody_reads_what_a_command_prints() -> None:
         assert talking("talk", writing, PYTHONUNBUFFERED="1") == command_line.Result(128 + signal.SIGPIPE, "", "")
     finally:
         os.close(writing)
+
+
+def test_the_commands() -> None:
+    assert list(main.commands) == ["train", "fold-export", "verify", "inspect", "bench", "embed"]

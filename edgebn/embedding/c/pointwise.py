@@ -1,0 +1,139 @@
+"""Operators that compute each element of their result from the same element of their inputs: their table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgebn.embedding.c.text import literal
+
+EXPONENTIAL = "exponential"
+"""The C function that stands for exp: the generated code needs no libm."""
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One C expression. `{0}`, `{1}` stand for its operands: tensors of the graph, or arrays made of its constants."""
+
+    expression: str
+    operands: tuple[ir.Value | np.ndarray[Any, Any], ...]
+
+    @property
+    def needs_exponential(self) -> bool:
+        """Whether the expression calls `exponential`."""
+        return EXPONENTIAL in self.expression
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node with its constants at hand: `constant(i)` is input i, None if it is absent or computed.
+
+    `running` is the input that was computed just before, if any.
+    """
+
+    node: ir.Node
+    constant: Callable[[int], np.ndarray[Any, Any] | None]
+    running: ir.Value | None = None
+
+    def inputs(self) -> list[ir.Value]:
+        """The inputs that are there. Of three and more, whose order is free, the running one is the first."""
+        given = [value for value in self.node.inputs if value is not None]
+        return sorted(given, key=lambda value: value is not self.running) if len(given) > 2 else given
+
+    def first(self) -> ir.Value:
+        """The first input."""
+        return next(value for value in self.node.inputs if value is not None)
+
+    def real(self, name: str, default: float) -> str:
+        """An attribute as a C literal."""
+        return literal(self.node.attributes.get_float(name, default))
+
+
+Rule = Callable[[Node], Iterator[Operation]]
+
+
+def _unary(expression: str, **defaults: float) -> Rule:
+    def rule(node: Node) -> Iterator[Operation]:
+        values = {name: node.real(name, default) for name, default in defaults.items()}
+        text = expression
+        for name, value in values.items():
+            text = text.replace(name, value)
+        yield Operation(text, (node.inputs()[0],))
+
+    return rule
+
+
+def _variadic(expression: str) -> Rule:
+    """x₀ ∘ x₁ ∘ …."""
+
+    def rule(node: Node) -> Iterator[Operation]:
+        first, *others = node.inputs()
+        if not others:
+            yield Operation("{0}", (first,))
+        value = first
+        for other in others:
+            yield Operation(expression, (value, other))
+            value = node.node.outputs[0]
+
+    return rule
+
+
+def _mean(node: Node) -> Iterator[Operation]:
+    yield from _variadic("{0} + {1}")(node)
+    yield Operation(f"{{0}} / {literal(len(node.inputs()))}", (node.node.outputs[0],))
+
+
+def _clip(node: Node) -> Iterator[Operation]:
+    value = node.first()
+    for index, expression in ((1, "{0} < {1} ? {1} : {0}"), (2, "{0} > {1} ? {1} : {0}")):
+        if index < len(node.node.inputs) and (bound := node.node.inputs[index]) is not None:
+            known = node.constant(index)
+            if known is None or np.isfinite(known).all():
+                yield Operation(expression, (value, bound))
+                value = node.node.outputs[0]
+    if value is not node.node.outputs[0]:
+        yield Operation("{0}", (value,))
+
+
+def _normalise(node: Node) -> Iterator[Operation]:
+    """y = s·x + t,   s = γ / √(σ² + ε),   t = β − s·μ."""
+    x = node.first()
+    constants = [node.constant(index) for index in range(1, 5)]
+    if any(each is None for each in constants):
+        return
+    gamma, beta, mean, variance = (np.asarray(each, np.float64) for each in constants)
+    scale = gamma / np.sqrt(variance + node.node.attributes.get_float("epsilon", 1e-5))
+    column = (-1, *(1,) * (len(x.shape or (0, 0)) - 2))
+    factors = ((each.astype(np.float32).reshape(column)) for each in (scale, beta - scale * mean))
+    yield Operation("{0} * {1} + {2}", (x, *factors))
+
+
+POINTWISE: dict[str, Rule] = {
+    "Abs": _unary("{0} < 0.0f ? -{0} : {0}"),
+    "Add": _variadic("{0} + {1}"),
+    "BatchNormalization": _normalise,
+    "Clip": _clip,
+    "Div": _variadic("{0} / {1}"),
+    "Elu": _unary("{0} < 0.0f ? alpha * (exponential({0}) - 1.0f) : {0}", alpha=1.0),
+    "HardSigmoid": _unary(
+        "alpha * {0} + beta < 0.0f ? 0.0f : alpha * {0} + beta > 1.0f ? 1.0f : alpha * {0} + beta", alpha=0.2, beta=0.5
+    ),
+    "HardSwish": _unary("{0} * ({0} < -3.0f ? 0.0f : {0} > 3.0f ? 1.0f : {0} / 6.0f + 0.5f)"),
+    "LeakyRelu": _unary("{0} < 0.0f ? alpha * {0} : {0}", alpha=0.01),
+    "Max": _variadic("{0} < {1} ? {1} : {0}"),
+    "Mean": _mean,
+    "Min": _variadic("{0} > {1} ? {1} : {0}"),
+    "Mul": _variadic("{0} * {1}"),
+    "Neg": _unary("-{0}"),
+    "PRelu": _variadic("{0} < 0.0f ? {1} * {0} : {0}"),
+    "Relu": _unary("{0} < 0.0f ? 0.0f : {0}"),
+    "Sigmoid": _unary("1.0f / (1.0f + exponential(-{0}))"),
+    "Softsign": _unary("{0} / (1.0f + ({0} < 0.0f ? -{0} : {0}))"),
+    "Sub": _variadic("{0} - {1}"),
+    "Sum": _variadic("{0} + {1}"),
+    "Tanh": _unary("1.0f - 2.0f / (exponential(2.0f * {0}) + 1.0f)"),
+}

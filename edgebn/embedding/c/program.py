@@ -1,0 +1,212 @@
+"""The whole C program: steps, what they share, and where in memory their tensors lie."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import onnx_ir as ir
+
+from edgebn.embedding.c.kernels import Kernel
+from edgebn.embedding.c.lowering import Lowering, shape_of
+from edgebn.embedding.c.memory import Buffer, place
+from edgebn.embedding.c.rules import RULES, unsupported
+from edgebn.embedding.c.steps import Array, Step
+from edgebn.embedding.c.text import Code, bounded, wrapped
+from edgebn.embedding.c.written_out import Streamed
+from edgebn.errors import InputError
+from edgebn.tidying import name_nodes, prepare
+
+FRAME = 512
+"""Bytes of stack allowed for return addresses, saved registers and spilled scalars of the two functions deep."""
+
+QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinear", "Integer")
+
+
+@dataclass(eq=False)
+class Program:
+    """Steps in order."""
+
+    steps: list[Step]
+
+    # memory
+
+    @cached_property
+    def merged(self) -> dict[Buffer, Buffer]:
+        """Buffers whose floats are overwritten by the step that reads them last: where its result lies."""
+        last_read = {buffer: step for step in self.steps for buffer in step.buffers()}
+        found: dict[Buffer, Buffer] = {}
+        for step in self.steps:
+            if not step.reads or not step.may_overwrite_its_input():
+                continue
+            buffer = step.reads[0].buffer
+            if buffer.kind == "scratch" and last_read.get(buffer) is step:
+                found[buffer] = step.writes.buffer
+        return found
+
+    def home(self, buffer: Buffer) -> Buffer:
+        """The buffer in whose place a buffer lies."""
+        while buffer in self.merged:
+            buffer = self.merged[buffer]
+        return buffer
+
+    @cached_property
+    def _placed(self) -> tuple[dict[Buffer, int], int]:
+        first: dict[Buffer, int] = {}
+        last: dict[Buffer, int] = {}
+        for number, step in enumerate(self.steps):
+            for buffer in map(self.home, (step.writes.buffer, *step.buffers())):
+                if buffer.kind == "scratch":
+                    first.setdefault(buffer, number)
+                    last[buffer] = number
+        return place([(buffer, first[buffer], last[buffer]) for buffer in first])
+
+    @property
+    def scratch(self) -> int:
+        """Floats of scratch memory."""
+        return self._placed[1]
+
+    @property
+    def stack(self) -> int:
+        """Bytes of stack at most."""
+        deepest = max(
+            (step.stack() + max((kernel.stack() for kernel in step.kernels()), default=0) for step in self.steps),
+            default=0,
+        )
+        return deepest + FRAME
+
+    @property
+    def flash(self) -> int:
+        """Bytes of constants."""
+        return sum(4 * array.size for array in self.arrays.values())
+
+    @cached_property
+    def arrays(self) -> Mapping[str, Array]:
+        """All constants by their C names."""
+        named: dict[str, Array] = {}
+        for step in self.steps:
+            named.update(step.arrays())
+            for buffer in step.buffers():
+                if buffer.data is not None:
+                    named[buffer.name] = buffer.data
+        return named
+
+    @cached_property
+    def kernels(self) -> Sequence[Kernel]:
+        """The functions that steps share."""
+        return sorted({kernel for step in self.steps for kernel in step.kernels()})
+
+    # text
+
+    def functions(self) -> Iterator[str]:
+        """The C function of every step."""
+        for step in self.steps:
+            parameters = [f"const float *restrict {self._name(step, buffer)}" for buffer in self._passed(step)]
+            body = Code(1)
+            step.emit(body, lambda buffer, step=step: self._name(step, buffer))  # type: ignore[misc]
+            code = Code()
+            code(f"/* {step.comment} */")
+            code(f"LAYER void {step.name}({', '.join([*parameters, 'float *restrict y'])})")
+            code("{", *body.lines, "}")
+            yield str(code)
+
+    def calls(self) -> Iterator[str]:
+        """The body of the function that runs all steps."""
+        for step in self.steps:
+            arguments = [self._place(buffer) for buffer in (*self._passed(step), step.writes.buffer)]
+            yield f"{step.name}({', '.join(arguments)});"
+
+    def declarations(self) -> Iterator[str]:
+        """Every constant, without its value."""
+        return (f"static const float {name}[{array.size}];" for name, array in self.arrays.items())
+
+    def definitions(self) -> Iterator[str]:
+        """Every constant, with its value."""
+        for name, array in self.arrays.items():
+            values = "\n".join(f"    {line}" for line in wrapped(bounded(array)))
+            yield f"static const float {name}[{array.size}] = {{\n{values}\n}};"
+
+    def kernel_texts(self) -> Iterator[str]:
+        """The functions that steps share, as C."""
+        return (kernel.text() for kernel in self.kernels)
+
+    def _passed(self, step: Step) -> list[Buffer]:
+        """What the step's function is given to read."""
+        own = self.home(step.writes.buffer)
+        return [buffer for buffer in step.buffers() if buffer.kind != "constant" and self.home(buffer) is not own]
+
+    def _name(self, step: Step, buffer: Buffer) -> str:
+        if self.home(buffer) is self.home(step.writes.buffer):
+            return "y"
+        if buffer.kind == "constant":
+            return buffer.name
+        return "x" if buffer is step.reads[0].buffer else buffer.name
+
+    def _place(self, buffer: Buffer) -> str:
+        home = self.home(buffer)
+        if home.kind != "scratch":
+            return home.port
+        offset = self._placed[0][home]
+        return f"scratch + {offset}" if offset else "scratch"
+
+
+def compile_graph(model: ir.Model, path: Path, ports: Sequence[str], public: Collection[str] = ()) -> Program:
+    """Write a model as a C program; its batch becomes one sample. `ports`: C names of its inputs and outputs.
+    `public`: other C names that are taken.
+
+    Raises:
+        InputError: if an operator, a shape or a type has no C form here.
+    """
+    graph = model.graph
+    for value in graph.inputs:
+        _fix_batch(value)
+    for value in graph.outputs:
+        value.shape = None
+    name_nodes(graph)
+    prepare(model)
+    _check_operators(graph, path)
+    for node in graph:
+        for value in node.outputs:
+            if value.shape is None or not all(isinstance(extent, int) for extent in value.shape):
+                raise InputError(
+                    f"{path}: the shape of {value.name} can not be told before it runs; use another target"
+                )
+            if 0 in shape_of(value):
+                raise InputError(f"{path}: {value.name} is empty; there is nothing to compute in C")
+    return Program(_streamed(Lowering(graph, path.name, ports, public).run(RULES)))
+
+
+def _streamed(steps: Sequence[Step]) -> list[Step]:
+    """The steps with those joined that need not store what lies between them."""
+    readers = Counter(buffer for step in steps for buffer in step.buffers())
+    found: list[Step] = []
+    for step in steps:
+        joined = Streamed.joined(found[-1], step) if found and readers[found[-1].writes.buffer] == 1 else None
+        if joined is not None and found[-1].writes.buffer.kind == "scratch":
+            found[-1] = joined
+        else:
+            found.append(step)
+    return found
+
+
+def _fix_batch(value: ir.Value) -> None:
+    extents = list(value.shape or ())
+    if extents and not isinstance(extents[0], int):
+        value.shape = ir.Shape([1, *extents[1:]])
+
+
+def _check_operators(graph: ir.Graph, path: Path) -> None:
+    strange = sorted({node.op_type for node in unsupported(graph)})
+    if any(name.startswith(QUANTISED) or name.endswith(QUANTISED) for name in strange):
+        raise InputError(
+            f"{path}: is quantised ({', '.join(strange)}), and C is written in float32: embed the file that it was "
+            "made from, or choose another target: python, node, web or c-ort"
+        )
+    if strange:
+        raise InputError(
+            f"{path}: there is no C for {', '.join(strange)}; there is for {', '.join(sorted(RULES))}; "
+            "choose another target: python, node, web or c-ort"
+        )

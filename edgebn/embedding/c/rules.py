@@ -1,0 +1,33 @@
+"""The table of operators that there is C for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import onnx_ir as ir
+
+from edgebn.embedding.c import layout_rules, product_rules
+from edgebn.embedding.c.lowering import Lowering
+from edgebn.embedding.c.pointwise import POINTWISE
+
+RULES: dict[str, Callable[[Lowering, ir.Node], None]] = {
+    **dict.fromkeys(POINTWISE, layout_rules.pointwise),
+    **dict.fromkeys(product_rules.POOLS, product_rules.pool),
+    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), layout_rules.view),
+    **dict.fromkeys(("Identity", "Dropout"), layout_rules.identity),
+    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), layout_rules.reduce),
+    "Concat": layout_rules.concat,
+    "Conv": product_rules.conv,
+    "Gemm": product_rules.gemm,
+    "MatMul": product_rules.matmul,
+    "Pad": layout_rules.pad,
+    "Slice": layout_rules.cut,
+    "Softmax": layout_rules.softmax,
+    "Split": layout_rules.split,
+    "Transpose": layout_rules.transpose,
+}
+
+
+def unsupported(graph: ir.Graph) -> Iterator[ir.Node]:
+    """The nodes that there is no rule for."""
+    return (node for node in graph if node.domain not in {"", "ai.onnx"} or node.op_type not in RULES)

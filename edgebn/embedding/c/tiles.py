@@ -1,0 +1,260 @@
+"""Products in tiles: sums of neighbouring positions by a block of channels, in registers over all taps."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+
+from edgebn.embedding.c.kernels import Kernel
+from edgebn.embedding.c.products import (
+    Place,
+    Product,
+    element,
+    pixel_loops,
+    pooling,
+    position_number,
+    row_loops,
+)
+from edgebn.embedding.c.steps import Array, Names
+from edgebn.embedding.c.text import Code, Index, add, at, literal, multiply
+from edgebn.embedding.c.windows import EDGES, Range
+
+REGISTERS = 64
+"""Floats that the vector registers hold as sums: eight registers of AVX2."""
+
+
+@dataclass(eq=False)
+class Tiled(Product):
+    """Sums of a tile of neighbouring positions by a block of channels, which stay in registers over all taps."""
+
+    @cached_property
+    def block(self) -> int:
+        """Channels of a tile."""
+        return _block(self.outputs, self.axes[-1].outputs == 1, self.window[-1])
+
+    @cached_property
+    def tile(self) -> int:
+        """Positions of a tile, along the last axis."""
+        most = max(1, min(REGISTERS // self.block, 8, self.axes[-1].outputs))
+        if self.pool is None:
+            first, last = self.axes[-1].inside
+            return max(1, min(most, last - first))
+        return next(size for size in range(most, 0, -1) if self.window[-1] % size == 0)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of a group."""
+        return -(-self.outputs // self.block)
+
+    @property
+    def evenly(self) -> bool:
+        """Whether the neighbours of a tap are contiguous with it: then a row of taps is one run of numbers."""
+        return self.groups == 1 and (self.axes[-1].dilation == 1 or self.axes[-1].kernel == 1)
+
+    @cached_property
+    def inner(self) -> tuple[int, int]:
+        """The positions first ≤ p < last along the last axis that are computed in tiles: their windows are inside."""
+        first, last = self.axes[-1].inside
+        return (first, last) if last - first >= self.tile else (0, 0)
+
+    @property
+    def has_edges(self) -> bool:
+        """Whether some positions are computed one by one."""
+        return self.axes[-1].reaches_over if self.pool else self.inner != (0, self.axes[-1].outputs)
+
+    def kernels(self) -> Sequence[Kernel]:
+        """The inner loops that it calls."""
+        tiles = [Kernel("accumulate", self.tile, self.block)] if self.pool or self.inner != (0, 0) else []
+        edges = [Kernel("accumulate", 1, self.block)] if self.has_edges else []
+        return [*tiles, *edges, *super().kernels()]
+
+    def stack(self) -> int:
+        """Bytes of its sums."""
+        return 4 * self.block * (self.tile + (1 if self.pool else 0))
+
+    def arrays(self) -> Mapping[str, Array]:
+        """Its weights in the order in which they are read, and its bias."""
+        padded = self.blocks * self.block - self.outputs
+        groups, channels = self.groups, self.outputs + padded
+        wide = np.pad(self.weights.reshape(groups, -1, self.outputs), ((0, 0), (0, 0), (0, padded)))
+        laid = wide.reshape(groups, -1, self.blocks, self.block).transpose(0, 2, 1, 3)
+        named: dict[str, Array] = {f"{self.name}_weights": laid}
+        if self.bias is not None:
+            bias = np.pad(self.bias.reshape(groups, self.outputs), ((0, 0), (0, padded)))
+            named[f"{self.name}_bias"] = bias.reshape(groups, channels)
+        return named
+
+    def emit(self, code: Code, names: Names) -> None:
+        """Write the loops."""
+        with code.loop("group", self.groups) as group, code.loop("block", self.blocks) as block:
+            number = add(multiply(group, self.blocks), block)
+            size = self.taps * self.inputs * self.block
+            code(f"const float *w = {at(f'{self.name}_weights', multiply(number, size))};")
+            channel = add(multiply(group, self.outputs), multiply(block, self.block))
+            if self.pool is None:
+                self._plain(code, names, group, number, channel)
+            else:
+                self._with_pool(code, names, self.pool.kind, group, number, channel)
+
+    def _plain(self, code: Code, names: Names, group: Index, number: Index, channel: Index) -> None:
+        (first, last), outputs = self.inner, self.axes[-1].outputs
+        with row_loops(code, self) as (image, rows, row_pixel):
+            pixel = multiply(row_pixel, outputs)
+            if last - first == self.tile:
+                self._tile(code, names, (image, [*rows, first], group), number, Place(add(pixel, first), channel))
+            elif last:
+                with code.block(f"for (int start = {first}; start < {last}; start += {self.tile})"):
+                    column = "start"
+                    if (last - first) % self.tile:  # the last tile overlaps the one before
+                        column = "column"
+                        code(f"const int column = start < {last - self.tile} ? start : {last - self.tile};")
+                    self._tile(code, names, (image, [*rows, column], group), number, Place(add(pixel, column), channel))
+            if self.has_edges:
+                begin, jump = (0, f"column == {first - 1} ? {last - first + 1} : 1") if first else (last, "1")
+                step = "column++" if jump == "1" else f"column += {jump}"
+                with code.block(f"for (int column = {begin}; column < {outputs}; {step})"):
+                    place = Place(add(pixel, "column"), channel)
+                    self._tile(code, names, (image, [*rows, "column"], group), number, place, edge=True)
+
+    def _tile(
+        self,
+        code: Code,
+        names: Names,
+        where: tuple[Index, list[Index], Index],
+        number: Index,
+        place: Place,
+        *,
+        edge: bool = False,
+    ) -> None:
+        """Compute and store one tile, or one position at an edge. `where`: image, position, group."""
+        image, position, group = where
+        tile = 1 if edge else self.tile
+        self._start(code, number, tile)
+        self._accumulate(code, image, position, group, tile, "sums", inside=not edge)
+        operations = (*self.before, *self.after)
+        with code.loop("p", tile) as p, self._channels(code) as c:
+            element = f"sums[{add(multiply(p, self.block), c)}]"
+            self.store(code, operations, element, Place(add(place.pixel, p), add(place.channel, c)), names)
+
+    def _with_pool(self, code: Code, names: Names, kind: str, group: Index, number: Index, channel: Index) -> None:
+        with pixel_loops(code, self) as (image, place, pixel):
+            code(f"float pooled[{self.block}];")
+            initial = "-FLT_MAX" if kind == "Max" else "0.0f"
+            code(f"for (int c = 0; c < {self.block}; c++)", f"    pooled[c] = {initial};")
+            with contextlib.ExitStack() as stack:
+                letters = ("i", "j", "k")
+                steps = (1, 1, self.tile)
+                inner = [
+                    stack.enter_context(code.loop(letter, size, step))
+                    for letter, size, step in zip(letters, self.window, steps, strict=True)
+                ]
+                position = [
+                    add(multiply(index, size), within)
+                    for index, size, within in zip(place, self.window, inner, strict=True)
+                ]
+                self._start(code, number, self.tile)
+                self._accumulate_window(code, image, position, group)
+                with code.loop("p", self.tile) as p, code.loop("c", self.block) as c:
+                    element = f"sums[{add(multiply(p, self.block), c)}]"
+                    if self.before:
+                        at_position = Place(add(position_number(self, image, position), p), add(channel, c))
+                        self.declare(code, self.before, element, at_position, names)
+                        element = "value"
+                    code(pooling(kind, f"pooled[{c}]", element))
+            average = f" * {literal(1 / prod(self.window))}" if kind == "Average" else ""
+            with self._channels(code) as c:
+                self.store(code, self.after, f"pooled[{c}]{average}", Place(pixel, add(channel, c)), names)
+
+    @contextlib.contextmanager
+    def _channels(self, code: Code) -> Iterator[Index]:
+        """Loop over the channels of the block that exist."""
+        limit: Index = self.block
+        if self.blocks * self.block > self.outputs:
+            left = f"{self.outputs} - block * {self.block}"
+            limit = self.outputs if self.blocks == 1 else f"({left} < {self.block} ? {left} : {self.block})"
+        with code.loop("c", limit) as c:
+            yield c
+
+    def _start(self, code: Code, number: Index, tile: int) -> None:
+        code(f"float sums[{tile * self.block}];")
+        first = multiply(number, self.block)
+        value = f"{self.name}_bias[{add(first, 'c')}]" if self.bias is not None else "0.0f"
+        with code.loop("p", tile) as p, code.block(f"for (int c = 0; c < {self.block}; c++)"):
+            code(f"sums[{add(multiply(p, self.block), 'c')}] = {value};")
+
+    def _accumulate_window(self, code: Code, image: Index, position: Sequence[Index], group: Index) -> None:
+        """Add all taps of the tile at `position` of a window, which may reach over an edge."""
+        if not self.has_edges or self.tile == 1:
+            self._accumulate(code, image, position, group, self.tile, "sums", inside=not self.has_edges)
+            return
+        last = self.axes[-1]
+        start = add(multiply(position[-1], last.stride), -last.pad)
+        reach = (self.tile - 1) * last.stride + (last.kernel - 1) * last.dilation
+        with code.block(f"if ({start} >= 0 && {add(start, reach)} < {last.inputs})"):
+            self._accumulate(code, image, position, group, self.tile, "sums", inside=True)
+        with code.block("else"), code.block(f"for (int p = 0; p < {self.tile}; p++)"):
+            single = [*position[:-1], add(position[-1], "p")]
+            self._accumulate(code, image, single, group, 1, f"sums + p * {self.block}", inside=False)
+
+    def _accumulate(
+        self, code: Code, image: Index, position: Sequence[Index], group: Index, tile: int, sums: str, *, inside: bool
+    ) -> None:
+        """Add all taps of `tile` positions, which are off the edges if `inside`."""
+        last = self.axes[-1]
+        depth, height = (Range.of(code, *each) for each in zip(self.axes[:2], position[:2], EDGES[:2], strict=True))
+        width = (
+            Range.whole(last, add(multiply(position[-1], last.stride), -last.pad))
+            if inside
+            else Range.of(code, last, position[-1], EDGES[2])
+        )
+        with depth.each(code, "plane") as plane:
+            self._call(code, tile, image, plane, (depth, height, width), group, sums)
+
+    def _call(
+        self,
+        code: Code,
+        tile: int,
+        image: Index,
+        plane: Index,
+        ranges: tuple[Range, Range, Range],
+        group: Index,
+        sums: str,
+    ) -> None:
+        depth, height, width = ranges
+        dense = self.groups * self.inputs  # channels of a position
+        rows, columns = self.axes[1], self.axes[2]
+        row, column = height.place(height.first), width.place(width.first)
+        step = f"{columns.stride * dense}, " if tile > 1 else ""
+        row_step = rows.dilation * columns.inputs * dense
+        w_row = columns.kernel * self.inputs * self.block
+        with contextlib.ExitStack() as stack:
+            tap: Index = width.first
+            run: Index = multiply(width.count(), self.inputs)
+            if not self.evenly:
+                tap = stack.enter_context(width.each(code, "tap"))
+                column, run = width.place(tap), self.inputs
+            source = element(self, image, [depth.place(plane), row, column], multiply(group, self.inputs))
+            taps = add(multiply(plane, rows.kernel * columns.kernel), multiply(height.first, columns.kernel), tap)
+            code(
+                f"accumulate_{tile}x{self.block}({at('x', source)}, {step}{height.count()}, {row_step}, {run},",
+                f"    {at('w', multiply(taps, self.inputs * self.block))}, {w_row}, {sums});",
+            )
+
+
+def _block(outputs: int, single: bool, window: int) -> int:
+    """Channels of a tile. Few positions at once call for many channels, so that eight registers are filled."""
+    if single:
+        sizes: tuple[int, ...] = (64, 48, 40, 32, 56, 24, 16, 8)
+    elif window == 2:
+        sizes = (32, 16, 8)
+    else:
+        sizes = (16, 32, 8)
+    fitting = [size for size in sizes if outputs % size == 0]
+    if fitting:
+        return fitting[0]
+    return outputs if outputs < 16 or (single and outputs <= REGISTERS) else 16

@@ -1,0 +1,127 @@
+"""Golden vectors: inputs and the outputs that belong to them, by which an app tests itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgebn import backends
+from edgebn.errors import ConversionError, InputError
+from edgebn.loading.tensor_files import read_tensor
+
+if TYPE_CHECKING:
+    from edgebn.embedding.application import Port
+
+Array = np.ndarray[Any, Any]
+
+MOST_SAMPLES = 10
+MADE_SAMPLES = 3
+TOLERANCE = 1e-5
+"""Of the largest golden number, or of 1 if that is larger: float32 sums differ by their order, at most some 1e-6."""
+
+
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """For each input and each output an array (samples, *shape) in float32, where they come from, and tolerances."""
+
+    inputs: tuple[Array, ...]
+    outputs: tuple[Array, ...]
+    origin: str
+
+    @property
+    def samples(self) -> int:
+        """How many there are."""
+        return len(self.inputs[0])
+
+    @property
+    def tolerances(self) -> list[float]:
+        """The largest difference that is rounding, for each output."""
+        return [float(TOLERANCE * max(1.0, np.abs(each).max(initial=0.0))) for each in self.outputs]
+
+
+def golden_vectors(path: Path, content: bytes, inputs: Sequence[Port], outputs: Sequence[Port]) -> Golden:
+    """Those in the folders test_data_set_0, 1 … beside the model; if there are none, what onnxruntime makes of noise.
+
+    Raises:
+        InputError: if a file of theirs is damaged, or of another shape than the model's tensors.
+        ConversionError: if onnxruntime can not run the model.
+    """
+    folders = sorted(path.parent.glob("test_data_set_*"), key=lambda each: (len(each.name), each.name))
+    golden = _found(folders, inputs, outputs) if folders else _made(path, content, inputs, outputs)
+    if not all(np.isfinite(array).all() for array in (*golden.inputs, *golden.outputs)):
+        raise InputError(f"{path}: {golden.origin} hold what is no finite number; an app can not be tested by that")
+    return golden
+
+
+def _found(folders: Sequence[Path], inputs: Sequence[Port], outputs: Sequence[Port]) -> Golden:
+    sets = [[_samples(folder, "input", inputs), _samples(folder, "output", outputs)] for folder in folders]
+    given, expected = (
+        tuple(np.concatenate(arrays)[:MOST_SAMPLES] for arrays in zip(*(each[side] for each in sets), strict=True))
+        for side in (0, 1)
+    )
+    if len({len(each) for each in (*given, *expected)}) > 1:
+        raise InputError(f"{folders[0]}: its inputs and outputs are not of equally many samples; make them anew")
+    return Golden(given, expected, "the golden vectors beside the model")
+
+
+def as_json(golden: Golden) -> bytes:
+    """The vectors as JSON: for each input and output, and each sample, a flat list of numbers; and the tolerances."""
+    inputs, outputs = (
+        ",\n".join(f"  [\n{_rows(array)}\n  ]" for array in arrays) for arrays in (golden.inputs, golden.outputs)
+    )
+    tolerances = ", ".join(f"{tolerance:.3g}" for tolerance in golden.tolerances)
+    return f"""{{
+ "origin": "{golden.origin}",
+ "inputs": [
+{inputs}
+ ],
+ "outputs": [
+{outputs}
+ ],
+ "tolerances": [{tolerances}]
+}}
+""".encode()
+
+
+def _rows(array: Array) -> str:
+    return ",\n".join(f"   [{', '.join(map(str, sample.reshape(-1)))}]" for sample in array)
+
+
+def _samples(folder: Path, role: str, ports: Sequence[Port]) -> list[Array]:
+    found = []
+    for index, port in enumerate(ports):
+        file = folder / f"{role}_{index}.pb"
+        array = read_tensor(file)
+        samples = array if port.batched else array[np.newaxis]
+        if samples.shape[1:] != port.shape or not samples.size:
+            raise InputError(
+                f"{file}: of shape {list(array.shape)}, but {role} {port.name} takes {list(port.shape)} for each sample"
+            )
+        found.append(samples.astype(np.float32))
+    return found
+
+
+def _made(path: Path, content: bytes, inputs: Sequence[Port], outputs: Sequence[Port]) -> Golden:
+    rng = np.random.default_rng(0)
+    given = [rng.random((MADE_SAMPLES, *port.shape), np.float32) for port in inputs]
+    onnxruntime = backends.onnxruntime()
+    try:
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        rows = [
+            session.run(
+                None,
+                {port.name: each[index].reshape(port.tensor_shape) for port, each in zip(inputs, given, strict=True)},
+            )
+            for index in range(MADE_SAMPLES)
+        ]
+    except backends.onnxruntime_errors() as error:
+        raise ConversionError(f"{path}: onnxruntime can not run it: {' '.join(str(error).split())[:300]}") from error
+    made = tuple(
+        np.stack([np.asarray(row[index], np.float32).reshape(port.shape) for row in rows])
+        for index, port in enumerate(outputs)
+    )
+    return Golden(tuple(given), made, "noise of seed 0, and what onnxruntime made of it")

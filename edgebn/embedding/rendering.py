@@ -1,0 +1,42 @@
+"""Templates: the text of an app that is not computed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgebn.version import __version__
+
+if TYPE_CHECKING:
+    from edgebn.embedding.application import Port
+
+_FOLDER = Path(__file__).parent / "templates"
+
+
+def render(template: str, **values: Any) -> bytes:
+    """A file of the app from a template; `version` is edgebn's."""
+    return str(_environment().get_template(template).render(version=__version__, **values)).encode()
+
+
+@cache
+def _environment() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701  # C, Python and JavaScript; what comes from a model is quoted by tojson
+    )
+    environment.globals["ports"] = _ports
+    return environment
+
+
+def _ports(ports: Sequence[Port]) -> str:
+    """Names and shapes as an object that Python and JavaScript read alike."""
+    return json.dumps({port.name: port.tensor_shape for port in ports})
