@@ -40,7 +40,7 @@ class OnnxFile:
             twin = self.model.clone()
             common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(twin)
             for value in twin.graph.initializers.values():
-                if _is_weight(value):
+                if value.const_value is not None and _is_weight(value):
                     weight = value.const_value.numpy()
                     side = rng.choice((-np.inf, np.inf), weight.shape).astype(np.float32)
                     with np.errstate(over="ignore"):
@@ -74,6 +74,7 @@ def in_memory(name: str, content: bytes, model: ir.Model) -> OnnxFile:
 
 
 def _is_weight(value: ir.Value) -> bool:
-    """Whether the constant is multiplied or added: not the factors of a Resize, which decide how large its result is."""
-    is_float = value.const_value is not None and value.const_value.dtype == ir.DataType.FLOAT
-    return is_float and not any(usage.node.op_type in {"Resize", "Upsample"} for usage in value.uses())
+    """Whether the constant is multiplied or added; the factors of a Resize decide how large its result is."""
+    if value.const_value is None or value.const_value.dtype != ir.DataType.FLOAT:
+        return False
+    return not any(usage.node.op_type in {"Resize", "Upsample"} for usage in value.uses())
