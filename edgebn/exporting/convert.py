@@ -25,6 +25,7 @@ import onnx
 from edgebn import backends
 from edgebn.algebra import Affine, Array
 from edgebn.errors import ConversionError
+from edgebn.exporting.handlers import HANDLERS
 from edgebn.exporting.stand_ins import stand_ins
 from edgebn.folding import LayerConstant
 from edgebn.loading import Source
@@ -172,7 +173,11 @@ def _converted(
             values = {**values, **_captured(function.get_concrete_function(*specs))}
             model: onnx.ModelProto
             model, _ = tf2onnx.convert.from_function(
-                function, input_signature=specs, opset=opset, custom_rewriter=[fill_in]
+                function,
+                input_signature=specs,
+                opset=opset,
+                custom_op_handlers=dict(HANDLERS),
+                custom_rewriter=[fill_in],
             )
     except (*_AT_CONVERSION, backends.tensorflow().errors.OpError) as error:
         raise ConversionError(f"{name}: tf2onnx can not convert it: {_reason(error)}") from error

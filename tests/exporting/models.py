@@ -156,6 +156,14 @@ def dense_on_images() -> Any:
     return functional(image, layers().Dense(2, use_bias=False, name="scores")(hidden))
 
 
+def unusual_activations() -> Any:
+    """Whose parts tf2onnx does not know: the error function's complement, and exp(x) − 1."""
+    image = named_input("image", 6)
+    hidden = layers().BatchNormalization(name="norm")(layers().Dense(4, name="hidden")(image))
+    activated = layers().Activation("gelu", name="gelu")(hidden)
+    return functional(image, layers().Dense(2, activation="celu", name="scores")(activated))
+
+
 def channels_first_transposed() -> Any:
     signal = named_input("signal", 3, 8)
     upsample = layers().Conv1DTranspose(4, 3, strides=2, padding="same", data_format="channels_first", name="upsample")
@@ -189,5 +197,6 @@ FOLDED: Mapping[Callable[[], Any], tuple[str, list[str], list[str]]] = {
         [],
     ),
     dense_on_images: ("MatMul Add Max MatMul", ["norm"], []),
+    unusual_activations: ("Gemm Mul Erf Sub Mul Gemm Relu Min Exp Sub Add", ["norm"], []),
     channels_first_transposed: ("Unsqueeze ConvTranspose Squeeze", ["norm"], []),
 }
