@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +22,35 @@ MODULES = {"LiteRT": "ai_edge_litert", "OpenVINO": "openvino"}
 PAGE = f"# Title\n\n{bench.BEGIN}\nold\n{bench.END}\n\nEnd.\n"
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was printed, the page with the markers, and the record."""
+
+    printed: str
+    page: str
+    record: dict[str, Any]
+
+
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
-    """The page and the record after the least of measuring."""
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    """What is left after the least of measuring."""
     folder = tmp_path_factory.mktemp("bench")
     page, record = folder / "page.md", folder / "record.json"
     page.write_text(PAGE)
-    bench.main(["--only", "mlp", "--seconds", "0", "--readme", str(page), "-o", str(record)])
-    return page.read_text(), json.loads(record.read_text())
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        bench.main(["--only", "mlp", "--seconds", "0", "--readme", str(page), "-o", str(record)])
+    return Measured(printed.getvalue(), page.read_text(), json.loads(record.read_text()))
 
 
-def test_every_route_is_measured_or_says_why_not(measured: tuple[str, dict[str, Any]]) -> None:
-    page, record = measured
+def test_every_route_is_measured_or_says_why_not(measured: Measured) -> None:
+    record = measured.record
     routes = record["models"]["mlp"]
     assert list(routes) == list(ROUTES)
     for name, result in routes.items():
         module = MODULES.get(name, name if name.startswith("onnx") and " " not in name else "edgebn")
         if importlib.util.find_spec(module) is None:
             assert result["failed"] == f"{module} is not installed"
-            assert f"- {name} on mlp: {module} is not installed" in page
+            assert f"- {name} on mlp: {module} is not installed" in measured.printed
         else:
             assert result["failed"] == ""
             assert list(result["ratios"]) == list(result["latencies"]) == ["1", "64"]
@@ -49,12 +62,22 @@ def test_every_route_is_measured_or_says_why_not(measured: tuple[str, dict[str, 
     assert record["machine"]["cpu"]
 
 
-def test_the_page_has_the_tables_between_its_markers(measured: tuple[str, dict[str, Any]]) -> None:
-    page, _ = measured
-    assert page.startswith(f"# Title\n\n{bench.BEGIN}\n\nLatency at batch 1,")
-    assert page.endswith(f"\n\n{bench.END}\n\nEnd.\n")
-    assert "old" not in page
-    rows = [line for line in page.splitlines() if line.startswith("| mlp |")]
+def test_the_page_has_a_summary_between_its_markers(measured: Measured) -> None:
+    assert measured.page.startswith(f"# Title\n\n{bench.BEGIN}\n\nLatency at batch 1 / 64")
+    assert measured.page.endswith(f"\n\n{bench.END}\n\nEnd.\n")
+    assert "old" not in measured.page
+    (row,) = [line for line in measured.page.splitlines() if line.startswith("| mlp |")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    routes = measured.record["models"]["mlp"]
+    others = [route for name, route in routes.items() if name in bench.IN_ONNXRUNTIME and not route["failed"]]
+    best = [min(route["ratios"][size]["median"] for route in others) for size in ("1", "64")]
+    own = [routes[EDGEBN]["ratios"][size]["median"] for size in ("1", "64")]
+    assert cells[2] == f"{best[0]:.2f} / {best[1]:.2f}"
+    assert cells[4:] == [f"**{own[0]:.2f} / {own[1]:.2f}**", "1", "0"]
+
+
+def test_the_tables_have_a_column_for_each_route(measured: Measured) -> None:
+    rows = [line for line in measured.printed.splitlines() if line.startswith("| mlp |")]
     assert len(rows) == 5
     assert {row.count("|") for row in rows} == {len(ROUTES) + 2}
     assert rows[0].split("|")[2].endswith(" µs ")

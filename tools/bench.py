@@ -5,7 +5,8 @@ python tools/bench.py [--models FOLDER] [--only NAME]... [--seconds 30] [--cpu-t
 The routes are in bench_routes.py and need `pip install -c constraints.txt -e .[bench]`. One thread. Ratios are to the
 Keras export in onnxruntime, of neighbouring blocks of calls: their median, and ± half of the range in which half of
 them lie. A route that fails on a model, or that gives something else than Keras, is shown as failed, with the reason
-below. FOLDER may hold Keras models, each NAME.keras. With --readme, the tables between its markers are replaced.
+below. FOLDER may hold Keras models, each NAME.keras. With --readme, a summary takes the place of what is between its
+markers.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from tools.bench_routes import EDGEBN, EXPORT, ROUTES, Made, Route, quiet
 
 ROOT = Path(__file__).parents[1]
 BATCH_SIZES = (1, 64)
+IN_ONNXRUNTIME = ("onnxsim", "onnxslim", "onnxoptimizer", "onnxscript", "onnxruntime saved")
 LARGE = ("MobileNetV2", "ResNet50V2", "DenseNet121")
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 WRONG = 1e-3  # of the output's largest value: another function, not another order of sums
@@ -204,6 +206,43 @@ def tables(record: Mapping[str, Mapping[str, Measured]], versions: Mapping[str, 
     return "\n\n".join(parts)
 
 
+def summary(record: Mapping[str, Mapping[str, Measured]], versions: Mapping[str, str], clock: str) -> str:
+    """What a reader of README wants to know: one table."""
+    heads = ("", "Keras export", "best other", "LiteRT", "edgebn", "BatchNorms left: export", "edgebn")
+    rows = [heads, ("---", *["--:"] * (len(heads) - 1))]
+    for model, routes in record.items():
+        export, own = routes[EXPORT], routes[EDGEBN]
+        if export.failed or own.failed:
+            rows.append((model, *["failed"] * (len(heads) - 1)))
+            continue
+        others = [routes[name] for name in ROUTES if name in IN_ONNXRUNTIME and not routes[name].failed]
+        best = {size: min((each.ratios[size].median for each in others), default=1.0) for size in BATCH_SIZES}
+        times = " / ".join(f"{1e6 * export.latencies[size].median:,.0f} µs" for size in BATCH_SIZES)
+        norms = [str(each.norms) for each in (export, own)]
+        rows.append((model, times, pair(best), ratios(routes["LiteRT"]), f"**{ratios(own)}**", *norms))
+    used = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return "\n".join(
+        [
+            "Latency at batch 1 / 64: of the Keras export in onnxruntime, and of the others the ratio to it. The best",
+            "other is onnxsim, onnxslim, onnxoptimizer, onnxscript or onnxruntime's saved model, whichever is fastest.",
+            "",
+            *(f"| {' | '.join(row)} |" for row in rows),
+            "",
+            f"{clock} on one thread of {machine()['cpu']}; {used}.",
+        ]
+    )
+
+
+def ratios(measured: Measured) -> str:
+    """Of all batch sizes."""
+    return "failed" if measured.failed else pair({size: each.median for size, each in measured.ratios.items()})
+
+
+def pair(values: Mapping[int, float]) -> str:
+    """`0.60 / 0.37`."""
+    return " / ".join(f"{values[size]:.2f}" for size in BATCH_SIZES)
+
+
 def table(
     title: str, record: Mapping[str, Mapping[str, Measured]], cell: Callable[[str, Mapping[str, Measured]], str]
 ) -> str:
@@ -292,7 +331,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     content = tables(record, versions, CLOCKS[given.cpu_time])
     print(content)
     if given.readme is not None:
-        files.write_bytes(given.readme, with_tables(given.readme.read_text("utf-8"), content).encode())
+        short = summary(record, versions, CLOCKS[given.cpu_time])
+        files.write_bytes(given.readme, with_tables(given.readme.read_text("utf-8"), short).encode())
 
 
 def installed() -> dict[str, str]:
