@@ -40,9 +40,9 @@ def in_precision(source: Source, dtype: str) -> Source | None:
 
 
 def computes_in(source: Source) -> str | None:
-    """The precision below float32, `float16` or `bfloat16`, that some layer computes in; None if all are float32."""
+    """The precision that some layer computes in and that is not float32; None if all are float32."""
     dtypes = {getattr(layer, "compute_dtype", None) for layer in source.layers.values()}
-    return next((dtype for dtype in ("float16", "bfloat16") if dtype in dtypes), None)
+    return next((dtype for dtype in ("float16", "bfloat16", "float64") if dtype in dtypes), None)
 
 
 def _zeros(tensor: Any) -> NDArray[Any]:

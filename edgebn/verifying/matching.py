@@ -14,7 +14,7 @@ from edgebn.loading import Tensor
 from edgebn.verifying.reference import Inputs, Outputs, Reference
 from edgebn.verifying.sessions import Runtime
 
-_EXPORTED_AS = {"float16": "float32", "bfloat16": "float32"}
+_EXPORTED_AS = {"bfloat16": "float32", "float16": "float32", "float64": "float32"}
 
 
 @dataclass(frozen=True, eq=False)

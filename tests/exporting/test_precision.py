@@ -45,6 +45,15 @@ def test_a_mixed_precision_model_is_exported_as_float32_and_says_so(dtype: str, 
     assert edgebn.verify(model, path).passed
 
 
+def test_a_model_in_float64_is_exported_as_float32_and_says_so(tmp_path: Path) -> None:
+    """Few runtimes have convolutions in float64."""
+    model, path = convolution("float64"), tmp_path / "model.onnx"
+    report = edgebn.fold_export(model, path)
+    assert report.nodes == ("Transpose", "Conv", "Flatten", "Gemm")
+    assert report.notes == ("exported as float32: the Keras model computes in float64",)
+    assert edgebn.verify(model, path).passed
+
+
 def test_a_float32_model_has_nothing_to_say(tmp_path: Path) -> None:
     model = convolution("float32")
     assert computes_in(open_source(model)) is None
