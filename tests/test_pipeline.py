@@ -22,7 +22,7 @@ from tests import keras_models
 MLP = "Gemm Relu Gemm Softmax"
 CNN = "Reshape Conv Relu MaxPool Flatten Gemm Softmax"
 CNN_WITH_CLIP = "Reshape Conv Clip MaxPool Flatten Gemm Softmax"
-CNN_WITH_BOTH_SIGNS = "Reshape Conv MaxPool Mul Relu Flatten Gemm Softmax"
+CNN_WITH_BOTH_SIGNS = "Reshape Conv MaxPool Conv Relu Flatten Gemm Softmax"
 
 EXPECTED = {
     ("mlp", "positive"): MLP,

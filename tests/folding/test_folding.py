@@ -43,11 +43,11 @@ def cnn(signs: str) -> ir.Model:
     ("signs", "expected"),
     [
         ("positive", "Conv Relu MaxPool Flatten Gemm"),
-        ("mixed", "Conv MaxPool Mul Relu Flatten Gemm"),
+        ("mixed", "Conv MaxPool Conv Relu Flatten Gemm"),
         ("negative", "Conv Clip MaxPool Flatten Gemm"),
-        ("zero", "Conv MaxPool Mul Relu Flatten Gemm"),
+        ("zero", "Conv MaxPool Conv Relu Flatten Gemm"),
         ("zero and negative", "Conv Clip MaxPool Flatten Gemm"),
-        ("dead", "Conv MaxPool Mul Relu Flatten Gemm"),
+        ("dead", "Conv MaxPool Conv Relu Flatten Gemm"),
     ],
 )
 def test_batch_norm_after_the_activation(signs: str, expected: str) -> None:
