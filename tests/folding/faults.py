@@ -223,6 +223,6 @@ def dearest_route(monkeypatch: pytest.MonkeyPatch) -> None:
 FAULTS_BESIDES = (
     Fault("the model that was given is changed", patched(ir.Model, "clone", lambda model: model)),
     Fault("the dearest route is taken", dearest_route),
-    Fault("a shape is kept that is no longer right", patched(APPLY, "_keeps_shape", lambda _: True)),
+    Fault("a shape is kept that is no longer right", patched(APPLY, "_keeps_shape", lambda *_: True)),
 )
 """What leaves the graph equal, and is still wrong."""
