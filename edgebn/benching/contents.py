@@ -1,10 +1,14 @@
-"""Models that are in no file yet, timed side by side: a short run on one thread, of one sample a call."""
+"""Models that are in no file yet, timed side by side: a short run of one sample a call on one thread.
+
+It is the thread's own time, so that what else a busy machine does is not counted.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from time import process_time
 
 from edgebn.benching.inputs import draw, fixed_batch
 from edgebn.benching.sessions import open_session
@@ -23,7 +27,7 @@ def side_by_side(contents: Sequence[bytes]) -> list[Timed]:
     """
     with tempfile.TemporaryDirectory() as folder:
         calls = [_caller(Path(folder, f"{index}.onnx"), content) for index, content in enumerate(contents)]
-        (samples,) = interleaved([calls], seconds=SECONDS * len(calls), seed=0)
+        (samples,) = interleaved([calls], seconds=SECONDS * len(calls), seed=0, clock=process_time)
     return [Timed(each.latency(), each.ratio_to(samples[0])) for each in samples]
 
 
