@@ -8,13 +8,13 @@ from enum import Enum
 class Preference(Enum):
     """All give the same function. Which is fastest depends on the runtime, the processor and the extents.
 
-    FEWEST_NODES is the default. RELUS has every clip of images that is bounded on one side as a convolution of each
-    channel and a Relu, which runtimes compute in one go and in their own layout, unlike Max and Min. NORMALIZATIONS
-    leaves a normalization of images in place, as one node, where folding it would make a Max or Min for each channel of
-    what follows. UNFOLDED changes nothing.
+    FEWEST_NODES is the default. RELUS has every clip that is bounded on one side as a Relu, behind a sign and a shift for
+    each channel: of images they are a convolution, which runtimes compute together with the Relu and in their own
+    layout, unlike Max and Min. NORMALIZATIONS leaves a normalization of images in place, as one node, where folding it
+    would make a Max or Min for each channel of what follows. UNFOLDED changes nothing.
     """
 
     FEWEST_NODES = "fewest nodes"
-    RELUS = "clips as Conv and Relu"
-    NORMALIZATIONS = "normalizations instead of Max and Min"
+    RELUS = "Relu instead of Max and Min"
+    NORMALIZATIONS = "normalization instead of Max and Min"
     UNFOLDED = "unfolded"
