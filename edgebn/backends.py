@@ -73,6 +73,25 @@ def onnxruntime_errors() -> tuple[type[Exception], ...]:
     return (RuntimeError, ValueError, *(getattr(state, name) for name in named))
 
 
+def onnxruntime_quantization() -> Any:
+    """Onnxruntime's quantizer, imported on first use."""
+    onnxruntime()
+    from onnxruntime import quantization
+
+    return quantization
+
+
+@contextlib.contextmanager
+def unlogged() -> Iterator[None]:
+    """Hold back what is logged below an error, as by onnxruntime's quantizer, which uses the root logger."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
     """Hold back what is written to stderr, C++ included. What the block raises gets it as a note, for its traceback."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgebn import backends
 from edgebn.errors import InputError
-from edgebn.folding import LayerConstant, Plan, View, apply, plan
+from edgebn.folding import LayerConstant, Plan, Preference, View, apply, plan
 from edgebn.graphs import Graph
 from edgebn.loading import Source
 from edgebn.report import Fate
@@ -29,11 +30,13 @@ _BLUNDER = 1e-2
 """Of a layer's scale. Roundings of deep models in float32 were seen up to 1e-4 of it, in float16 up to 1e-2."""
 
 
+_Planning = Callable[[View, int], Plan]
+
 _SAME_WEIGHTS = 1e-6
 """Of the largest weight: what another order of the same arithmetic changes in a folded one."""
 
 
-def locate(graph: Graph, check: QuickCheck) -> str:
+def locate(graph: Graph, check: QuickCheck, preference: Preference = Preference.FEWEST_NODES) -> str:
     """The first layer, or the first fold, by which what `graph` was made from and what is made of it differ.
 
     The plain graph comes first; then its folds are replayed, up to the first that changes the function.
@@ -41,14 +44,15 @@ def locate(graph: Graph, check: QuickCheck) -> str:
     if check.differs(graph.model):
         layer = _first_layer(graph.source, graph.model, check) if graph.source is not None else None
         return f"the plain export already differs{layer or ''}"
-    whole = plan(graph.view)
+    planning = partial(plan, preference=preference)
+    whole = planning(graph.view)
 
     def is_wrong(steps: int) -> bool:
-        return _differs(check, graph, plan(graph.view, steps))
+        return _differs(check, graph, planning(graph.view, steps))
 
     first = bisect_left(range(1, whole.settled + 1), True, key=is_wrong) + 1
     if first <= whole.settled:
-        return _named(graph, first)
+        return _named(graph, first, planning)
     if _differs(check, graph, whole):
         return "all folds are right; it is how clips are moved behind pools or written as ReLU that changes it"
     return "all folds are right; it is the clean-up behind them that changes it"
@@ -62,26 +66,26 @@ def _differs(check: QuickCheck, graph: Graph, planned: Plan) -> bool:
         return True
 
 
-def _named(graph: Graph, step: int) -> str:
+def _named(graph: Graph, step: int, planning: _Planning) -> str:
     """The BatchNormalization or affine that is settled in this step, its laws, and the first channel that is wrong."""
-    before = set(plan(graph.view, step - 1).fates)
-    fates = [fate for fate in plan(graph.view, step).fates if fate not in before]
+    before = set(planning(graph.view, step - 1).fates)
+    fates = [fate for fate in planning(graph.view, step).fates if fate not in before]
     names = ", ".join(name for fate in fates for name in fate.layers or (fate.node,)) or "a layer's bias"
     laws = "; ".join(f"{each.law} ({each.at})" for fate in fates for each in fate.route)
-    channel = _channel(graph, fates[0], step) if fates else None
+    channel = _channel(graph, fates[0], step, planning) if fates else None
     where = "" if channel is None else f", channel {channel}"
     return f"the fold that changes the function is that of {names}{where}, by the laws: {laws or 'none'}"
 
 
-def _channel(graph: Graph, fate: Fate, step: int) -> int | None:
+def _channel(graph: Graph, fate: Fate, step: int, planning: _Planning) -> int | None:
     """The first channel that is folded wrongly: all others are made the identity, and half of them again and again."""
     nodes = _affine_nodes(graph, fate)
     suspects = list(range(fate.health.channels))
-    if not suspects or not _is_wrong_with(graph, nodes, suspects, step):
+    if not suspects or not _is_wrong_with(graph, nodes, suspects, step, planning):
         return None
     while len(suspects) > 1:
         half = suspects[: len(suspects) // 2]
-        suspects = half if _is_wrong_with(graph, nodes, half, step) else suspects[len(half) :]
+        suspects = half if _is_wrong_with(graph, nodes, half, step, planning) else suspects[len(half) :]
     return suspects[0]
 
 
@@ -93,7 +97,7 @@ def _affine_nodes(graph: Graph, fate: Fate) -> list[str]:
     return [node.name or "" for node in chosen if _constant_input(node) is not None]
 
 
-def _is_wrong_with(graph: Graph, nodes: list[str], suspects: list[int], step: int) -> bool:
+def _is_wrong_with(graph: Graph, nodes: list[str], suspects: list[int], step: int, planning: _Planning) -> bool:
     """Whether the fold is still wrong if all channels but the suspects are the identity."""
     twin = graph.model.clone()
     constants = dict(graph.layer_constants)
@@ -108,14 +112,16 @@ def _is_wrong_with(graph: Graph, nodes: list[str], suspects: list[int], step: in
         if node.name in constants:
             exact = _masked(np.asarray(constants[node.name].value), suspects, node.op_type)
             constants[node.name] = replace(constants[node.name], value=exact)
-    return _differs_by_itself(graph.name, twin, constants, step)
+    return _differs_by_itself(graph.name, twin, constants, step, planning)
 
 
-def _differs_by_itself(name: str, model: ir.Model, constants: dict[str, LayerConstant], step: int) -> bool:
+def _differs_by_itself(
+    name: str, model: ir.Model, constants: dict[str, LayerConstant], step: int, planning: _Planning
+) -> bool:
     file = in_memory(name, ir.to_proto(model).SerializeToString(), model)
     check = QuickCheck(onnx_reference(file), file)
     try:
-        return check.differs(apply(plan(View(model.graph, constants), step), model))
+        return check.differs(apply(planning(View(model.graph, constants), step), model))
     except InputError:
         return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,13 +16,15 @@ import onnx_ir as ir
 from edgebn import backends, files
 from edgebn.errors import ConversionError, UsageError
 from edgebn.exporting import name_outputs
-from edgebn.folding import Plan, apply, plan
+from edgebn.folding import Plan, Preference, apply, plan
 from edgebn.graphs import Graph, open_graph
 from edgebn.loading.onnx_files import parts_of
 from edgebn.proving import Suspect, certified
 from edgebn.proving import certificate as certificate_content
+from edgebn.quantizing.lowering import FLOAT32, check_precision, lowered
 from edgebn.report import ExportReport, Folded, Inspection, Kept
 from edgebn.tidying import forget_shapes, tidy
+from edgebn.tuning import tuned
 from edgebn.verifying.golden import check_golden
 from edgebn.version import __version__
 
@@ -38,6 +41,9 @@ def fold_export(
     verify: bool = True,
     golden: int = 0,
     certificate: str | Path | None = None,
+    tune: bool = False,
+    precision: str = "fp32",
+    data: str | Path | None = None,
 ) -> ExportReport:
     """Fold every BatchNormalization that mathematics allows into its neighbours, and write the model as ONNX.
 
@@ -56,9 +62,14 @@ def fold_export(
         golden: how many golden data sets to write beside the file, as `test_data_set_0/input_0.pb, output_0.pb`….
         certificate: where to write a certificate, for which everything is compared that `edgebn.verify` compares; a
             summary of it goes into the file's metadata.
+        tune: time the plans that differ in speed in onnxruntime on this machine, and take the fastest.
+        precision: "fp32"; "fp16" for weights in half the bytes; or "int8" for 8 bits. What is compared with the model
+            is the float32 file, and the returned report says how far the file is from that.
+        data: for int8, to calibrate on, and for both, to compare on: digits, by name, or an .npz file, as for `verify`.
 
     Raises:
-        UsageError: if there is nothing to read at the path, no way to write to `out_path`, or no such opset.
+        UsageError: if there is nothing to read at the path, no way to write to `out_path`, no such opset, or no data
+            for int8.
         InputError: if the model can not be opened.
         ConversionError: if the model has no ONNX form, onnx or onnxruntime rejects the result, or it computes something
             else than the model; the message says from which layer or fold on.
@@ -70,16 +81,18 @@ def fold_export(
         if path is not None:
             files.check_writable(path)
     check_golden(out_path.parent, golden)
+    check_precision(precision, data, golden=golden, certificate=certificate)
     graph = open_graph(model_or_path, opset=opset, trust=trust)
     _check_distinct(model_or_path, out_path, report_path, certificate_path)
-    planned, folded = _folded(graph)
+    preference, tuning = tuned(lambda each: _folded(graph, each)[1]) if tune else (Preference.FEWEST_NODES, None)
+    planned, folded = _folded(graph, preference)
     _describe(folded, graph, planned)
     proto = _lean(ir.to_proto(folded))
     if proto.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
         raise ConversionError(f"{graph.name}: larger than 2 GB, the most that one ONNX file can hold; nothing written")
     content = proto.SerializeToString(deterministic=True)
     _check(proto, content, graph.name)
-    suspect = Suspect(graph, model_or_path, content, folded)
+    suspect = Suspect(graph, model_or_path, content, folded, preference)
     extras: dict[Path, bytes] = {}
     notes = suspect.check() if verify and certificate_path is None else ()
     vectors = suspect.golden_vectors(golden) if golden else {}
@@ -87,7 +100,11 @@ def fold_export(
         verdict = suspect.verdict(out_path.name)
         content = certified(proto, verdict)
         extras[certificate_path] = certificate_content(verdict, hashlib.sha256(content).hexdigest(), vectors)
-    result = _report(graph, out_path, content, folded, planned, notes)
+    cost = None
+    if precision != FLOAT32:
+        content, folded, cost = lowered(graph.name, content, folded, precision, data)
+        _check(onnx.load_from_string(content), content, graph.name)
+    result = replace(_report(graph, out_path, content, folded, planned, notes), tuning=tuning, precision=cost)
     if report_path is not None:
         extras[report_path] = result.to_json().encode()
     _write({out_path: content, **{out_path.parent / path: each for path, each in vectors.items()}, **extras})
@@ -113,8 +130,8 @@ def inspect(model_or_path: Any, *, opset: int | None = None, trust: bool = False
     )
 
 
-def _folded(graph: Graph) -> tuple[Plan, ir.Model]:
-    planned = plan(graph.view)
+def _folded(graph: Graph, preference: Preference = Preference.FEWEST_NODES) -> tuple[Plan, ir.Model]:
+    planned = plan(graph.view, preference=preference)
     folded = apply(planned, graph.model)
     tidy(folded)
     if graph.source is not None:

@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from edgebn.errors import ConversionError, InputError
+from edgebn.folding import Preference
 from edgebn.graphs import Graph
 from edgebn.locating import locate
 from edgebn.report import Comparison, Verdict
@@ -28,8 +29,11 @@ from edgebn.verifying.verdict import judge_pair
 class Suspect:
     """A converted model that is not yet written, and the model that it should be."""
 
-    def __init__(self, graph: Graph, model_or_path: Any, content: bytes, folded: ir.Model) -> None:
+    def __init__(
+        self, graph: Graph, model_or_path: Any, content: bytes, folded: ir.Model, preference: Preference
+    ) -> None:
         self._graph = graph
+        self._preference = preference
         self._file = in_memory(graph.name, content, folded)
         self._plain = in_memory(graph.name, ir.to_proto(graph.model).SerializeToString(), graph.model)
         self._path = Path(model_or_path) if graph.source is None else Path()
@@ -86,7 +90,7 @@ class Suspect:
         raise ConversionError(
             f"{self._graph.name}: the converted model computes another {worst.output} than the model, off by "
             f"{worst.difference.max_abs:.1e} where {worst.tolerance:.1e} would be rounding; nothing written: "
-            f"{locate(self._graph, check)}"
+            f"{locate(self._graph, check, self._preference)}"
         )
 
 

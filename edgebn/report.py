@@ -6,6 +6,8 @@ import dataclasses
 import json
 from typing import Any, ClassVar
 
+from edgebn.measurements import Latency, Precision, Ratio, Tuning
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -137,7 +139,7 @@ class ExportReport(Report):
     """What `fold_export` did. `nodes` are the operators of the written file in topological order; sizes in bytes.
 
     `inputs` and `outputs` map names to shapes, where a string is a symbolic extent. `notes` say, in sentences, in what
-    the file is not as the model was.
+    the file is not as the model was. `tuning` and `precision` are there if they were asked for.
     """
 
     schema: ClassVar[str] = "edgebn/export-report/1"
@@ -155,6 +157,8 @@ class ExportReport(Report):
     kept: tuple[Kept, ...]
     notes: tuple[str, ...]
     versions: dict[str, str]
+    tuning: Tuning | None = None
+    precision: Precision | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -330,26 +334,6 @@ class Certificate(Report):
     cpu: str
     versions: dict[str, str]
     verdict: dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Ratio:
-    """Paired ratios of times to those of the first: their median, and the quartiles between which half of them lie."""
-
-    median: float
-    lower_quartile: float
-    upper_quartile: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Latency:
-    """Seconds of one call: median and percentiles over `samples`, taken in `rounds`."""
-
-    median: float
-    p95: float
-    p99: float
-    rounds: int
-    samples: int
 
 
 @dataclasses.dataclass(frozen=True)

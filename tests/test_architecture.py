@@ -21,13 +21,14 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("__init__",),  # the public names, each imported on first use
     ("pipeline", "verification"),
     ("proving",),
-    ("locating",),
+    ("locating", "quantizing", "tuning"),
     ("graphs",),
     ("training", "exporting", "verifying", "benching", "embedding"),
     ("loading", "datasets"),
     ("folding",),
     ("backends", "files"),
     ("tidying", "algebra", "report", "errors", "version"),
+    ("measurements",),
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 
@@ -43,14 +44,14 @@ IMPORTERS = {
     "tf2onnx": {"exporting"},
     "google": {"loading", "verifying"},
     "h5py": {"loading"},
-    "onnx": {"benching", "pipeline", "graphs", "exporting", "loading", "proving", "verifying"},
+    "onnx": {"benching", "pipeline", "graphs", "exporting", "loading", "proving", "quantizing", "verifying"},
     "onnx_ir": {
-        *("pipeline", "proving", "locating", "graphs", "exporting", "folding", "loading", "tidying", "verifying"),
-        "embedding",
+        *("pipeline", "proving", "locating", "quantizing", "tuning", "graphs", "embedding"),
+        *("exporting", "folding", "loading", "tidying", "verifying"),
     },
     "numpy": {
-        *("algebra", "benching", "datasets", "embedding", "exporting", "folding", "loading", "locating", "tidying"),
-        "verifying",
+        *("algebra", "benching", "datasets", "embedding", "exporting", "folding", "loading", "locating", "quantizing"),
+        *("tidying", "verifying"),
     },
 }
 HEAVY = (

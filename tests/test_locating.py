@@ -106,7 +106,7 @@ def test_an_onnx_file_that_is_folded_wrongly_is_refused(tmp_path: Path, monkeypa
     source.parent.mkdir()
     model = keras_models.textbook("mlp")
     with pytest.MonkeyPatch.context() as nothing_folded:
-        nothing_folded.setattr(pipeline, "_folded", lambda graph: (pipeline.plan(graph.view, 0), graph.model))
+        nothing_folded.setattr(pipeline, "_folded", lambda graph, _: (pipeline.plan(graph.view, 0), graph.model))
         edgebn.fold_export(model, source, verify=False)
     assert "Mul" in {node.op_type for node in onnx.load(source).graph.node}
     PLANTS["into the previous MatMul: no_shift"](monkeypatch)

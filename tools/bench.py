@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from edgebn import backends, files
 from edgebn.benching.benchmark import machine
 from edgebn.benching.timing import Call, Clock, interleaved
-from edgebn.report import Latency, Ratio
+from edgebn.measurements import Latency, Ratio
 from tests.model_set import APPLICATIONS
 from tools.bench_routes import EDGEBN, EXPORT, ROUTES, Made, Route, quiet
 

@@ -18,7 +18,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebn.report import Latency, Ratio
+from edgebn.measurements import Latency, Ratio
 
 Call = Callable[[], object]
 Clock = Callable[[], float]

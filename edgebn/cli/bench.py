@@ -10,7 +10,8 @@ import click
 from edgebn.cli import options, tables
 
 if TYPE_CHECKING:
-    from edgebn.report import BenchedFile, Benchmark, Ratio, Run
+    from edgebn.measurements import Ratio
+    from edgebn.report import BenchedFile, Benchmark, Run
 
 
 class _Counts(click.ParamType[Any]):

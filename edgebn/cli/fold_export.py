@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgebn.cli import options, tables
+from edgebn.cli import lower, options, tables
 
 if TYPE_CHECKING:
     from edgebn.report import ExportReport, Fate
@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 @click.option(
     "--certificate", type=options.PATH, help="Verify as `edgebn verify` does, and write a certificate, as JSON."
 )
+@click.option("--tune", is_flag=True, help="Time the exact plans that differ in speed, and take the fastest.")
+@click.option(
+    "--precision",
+    type=click.Choice(("fp32", "fp16", "int8")),
+    default="fp32",
+    show_default=True,
+    help="Half the file by weights in fp16; or all in int8, calibrated on --data.",
+)
+@click.option("--data", metavar="NAME|FILE.npz", help="For int8 to calibrate on, and to compare on, as for verify.")
 @click.option("--no-verify", is_flag=True, help="Write what was not compared with MODEL.")
 @options.trust
 def fold_export(
@@ -38,6 +47,9 @@ def fold_export(
     report: Path | None,
     golden: int,
     certificate: Path | None,
+    tune: bool,
+    precision: str,
+    data: str | None,
     no_verify: bool,
     trust: bool,
 ) -> None:
@@ -59,6 +71,9 @@ def fold_export(
         verify=not no_verify,
         golden=golden,
         certificate=certificate,
+        tune=tune,
+        precision=precision,
+        data=data,
     )
     _show(result)
     if golden:
@@ -84,8 +99,12 @@ def _show(result: ExportReport) -> None:
         click.echo(f"{result.source}: has no BatchNormalization to fold")
     for note in result.notes:
         click.echo(note)
+    if result.tuning is not None:
+        lower.show_tuning(result.tuning)
     click.echo(f"operators: {' '.join(result.nodes)} ({len(result.nodes)}; {result.nodes_before} before folding)")
     for role, named in (("input", result.inputs), ("output", result.outputs)):
         for name, shape in named.items():
             click.echo(f"{role}: {name} [{', '.join(map(str, shape))}]")
+    if result.precision is not None:
+        lower.show_precision(result.precision)
     click.echo(f"wrote {result.onnx_model} ({tables.size(result.onnx_bytes)}, opset {result.opset})")

@@ -2,6 +2,7 @@
 
 from edgebn.folding.apply import apply
 from edgebn.folding.plan import Plan, plan
+from edgebn.folding.preference import Preference
 from edgebn.folding.view import LayerConstant, View
 
-__all__ = ["LayerConstant", "Plan", "View", "apply", "plan"]
+__all__ = ["LayerConstant", "Plan", "Preference", "View", "apply", "plan"]

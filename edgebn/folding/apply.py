@@ -46,17 +46,19 @@ def _replace(graph: ir.Graph, node: ir.Node, data: int, words: Sequence[Word], t
         graph.insert_before(node, written)
         new = written.outputs[0]
         new.name, new.type = unique(f"{old.name}/{word.op_type}", taken), old.type
-        new.shape = old.shape if position == len(words) - 1 and _keeps_shape(words) else None
+        new.shape = old.shape if position == len(words) - 1 and _keeps_shape(node, words) else None
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     graph.remove(node, safe=True)
     if words:
         new.name = old.name
 
 
-def _keeps_shape(words: Sequence[Word]) -> bool:
-    """Whether the result has the shape that it had. It has not if a border was added that no Conv takes away again."""
-    op_types = [word.op_type for word in words]
-    return len(words) == 1 or "Pad" not in op_types or "Conv" in op_types
+def _keeps_shape(node: ir.Node, words: Sequence[Word]) -> bool:
+    """Whether the result has the shape that it had. It has not if a border was added to what is no Conv, which had it.
+
+    One Conv more, of each channel alone, as which a sign may be written behind the Pad, takes no border away.
+    """
+    return len(words) == 1 or node.op_type == "Conv" or all(word.op_type != "Pad" for word in words)
 
 
 def _attributes(node: ir.Node, word: Word) -> dict[str, Any]:

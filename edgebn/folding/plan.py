@@ -9,41 +9,32 @@ the cheapest is taken, if it leaves the graph no more expensive than it was; lat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial, reduce
-from math import prod
-from typing import TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import onnx_ir as ir
 
 from edgebn.algebra import (
     Affine,
-    Clip,
-    Conv,
-    Extremum,
-    Operator,
-    Refusal,
     Sum,
-    Window,
-    affine_as_conv,
-    clip_as_relu,
-    extremum_before_clip,
 )
 from edgebn.folding.branches import merge_branches
-from edgebn.folding.routes import BlockedError, Edit, Router, Trail, name
-from edgebn.folding.spelling import Cost, cost, spell
+from edgebn.folding.clips import move_clips_behind_pools, turn_clips_into_relus
+from edgebn.folding.ledger import Ledger
+from edgebn.folding.preference import Preference
+from edgebn.folding.routes import Edit, Router, Trail, name
+from edgebn.folding.spelling import NORMALIZATION, Cost
 from edgebn.folding.view import View
 from edgebn.report import Fate, Folded, Health, Kept, Step, Stop
 
-_Kind = TypeVar("_Kind", bound=Operator)
-_Move = Callable[[Trail], None]
 _DEAD = 1e-8
 _MOST_CUTS = 8
 _IDENTITY = Affine(np.ones(()), np.zeros(()))
 _UNKNOWN = Health(0, 0, None, 0.0, "", 0, 0)
 _NO_GAIN = "every exact route would leave more nodes than there are now"
+_PREFERRED = "it can be folded, but was asked to stay, for speed"
 
 
 @dataclass(frozen=True)
@@ -82,26 +73,28 @@ class _Split:
     forward: Affine | None = None
 
 
-def plan(view: View, steps: int | None = None) -> Plan:
+def plan(view: View, steps: int | None = None, preference: Preference = Preference.FEWEST_NODES) -> Plan:
     """Plan all affines of the graph, in topological order; or the first `steps` of them alone. Nothing is changed.
 
     The shapes of the graph's tensors must have been inferred; what has no shape is left alone.
     """
-    planner = _Planner(view)
+    planner = _Planner(view, preference)
     with np.errstate(all="ignore"):  # what is not finite is refused by the laws
         settled = planner.settle(steps)
-        if steps is None:
-            planner.move_clips_behind_pools()
-            planner.turn_mixed_clips_into_relus()
+        if steps is None and preference is not Preference.UNFOLDED:
+            move_clips_behind_pools(planner.ledger)
+            turn_clips_into_relus(planner.ledger, preference)
     return Plan(planner.fates(), dict(planner.router.edits), settled)
 
 
 class _Planner:
     """The graph as it will be, and what has become of its affines so far."""
 
-    def __init__(self, view: View) -> None:
-        self.router = Router(view)
+    def __init__(self, view: View, preference: Preference) -> None:
+        self.ledger = Ledger(view)
+        self.router = self.ledger.router
         self._view = view
+        self._preference = preference
         self._fates: dict[Site, Fate] = {}
         self._sites: dict[ir.Node, Site] = {}
 
@@ -115,12 +108,12 @@ class _Planner:
         for node in self._view.nodes():
             if settled == steps:
                 break
-            if self._sole(node, Affine) is not None and node not in self._sites:
+            if self.ledger.sole(node, Affine) is not None and node not in self._sites:
                 site = self._site(node)
                 self._sites.update(dict.fromkeys(site.nodes, site))
                 self._fates[site] = self._settle(site)
                 settled += 1
-            elif _is_sum(self.router, node):
+            elif self._preference is not Preference.UNFOLDED and _is_sum(self.router, node):
                 self._merge(node)
                 settled += 1
             elif node.op_type == "BatchNormalization" and node.domain == "" and node not in self._sites:
@@ -133,61 +126,11 @@ class _Planner:
     def _keep_unread(self, node: ir.Node, stop: Stop) -> None:
         self._fates[Site((node,), _IDENTITY)] = Kept(name(node), (), _UNKNOWN, (stop,))
 
-    def move_clips_behind_pools(self) -> None:
-        """Put a clip behind the pool that reads it, where that is cheaper: max is monotone, and so is a clip."""
-        for node in self._view.nodes():
-            clip = self._sole(node, Clip)
-            pool = self._next(node) if clip else None
-            extremum = self._sole(pool, Extremum) if pool else None
-            if clip is None or pool is None or extremum is None:
-                continue
-            moved = extremum_before_clip(extremum, clip)
-            if isinstance(moved, Refusal):
-                continue
-            trail = Trail()
-            self._rewrite(node, (), trail)
-            self._rewrite(pool, (extremum, moved), trail)
-            if self._gain(trail) < Cost():
-                self.router.edits.update(trail.edits)
-
-    def turn_mixed_clips_into_relus(self) -> None:
-        """Write a clip from below in some channels and from above in others as a sign for each channel and a Relu.
-
-        The shift before them goes backward or stays, sign and shift behind them go forward, each as any affine would.
-        Of images, sign and shift are a convolution of each channel alone, which runtimes compute together with a Relu,
-        in their own layout; Max and Min are not.
-        """
-        for node in self._view.nodes():
-            edit = self.router.edit(node)
-            last = edit.operators[-1] if edit and edit.operators else None
-            halves = clip_as_relu(last) if isinstance(last, Clip) else None
-            if edit is None or not isinstance(halves, tuple):
-                continue
-            shift, sign, outer = halves
-            relu = (self._for_each_channel(node, sign), Clip.relu(sign.rank))
-            trail = self._attempt(partial(self.router.backward_from_within, node, edit, shift, relu))
-            if isinstance(trail, Stop):
-                relu = (self._for_each_channel(node, sign.after(shift)), relu[1])
-                trail = Trail({node: replace(edit, operators=(*edit.operators[:-1], *relu))})
-            forward = self._attempt(partial(self.router.forward, node.outputs[0], outer), trail)
-            if isinstance(forward, Trail) and self._gain(forward) < Cost():
-                self.router.edits.update(forward.edits)
-
-    def _for_each_channel(self, node: ir.Node, a: Affine) -> Operator:
-        """A as a convolution of each channel alone, where `node` makes images; else A."""
-        channels, *extents = (self._view.shape(node.outputs[0]) or (None, None))[1:]
-        if channels is None or not extents:
-            return a
-        ones = (1,) * len(extents)
-        window = Window(ones, ones, ((0, 0),) * len(extents), tuple(extents))
-        conv = affine_as_conv(a, Conv(np.ones((channels, 1, *ones)), np.zeros(channels), channels, window))
-        return a if isinstance(conv, Refusal) else conv
-
     def _site(self, node: ir.Node) -> Site:
         """The run of affine nodes that begins with `node`."""
-        run, affines = [node], [self._sole(node, Affine)]
-        while (following := self._only_reader(run[-1].outputs[0])) is not None:
-            second = self._sole(following, Affine)
+        run, affines = [node], [self.ledger.sole(node, Affine)]
+        while (following := self.ledger.only_reader(run[-1].outputs[0])) is not None:
+            second = self.ledger.sole(following, Affine)
             if second is None:
                 break
             run.append(following)
@@ -201,8 +144,13 @@ class _Planner:
 
     def _settle(self, site: Site) -> Fate:
         """Take the cheapest route for the site, or keep it."""
+        if self._preference is Preference.UNFOLDED:
+            return self._kept(site, Trail(), (Stop(site.name, _PREFERRED),))
         trails, stops = self._routes(site)
         gain, best = _cheapest(trails)
+        as_it_is = self._preferred(site, best)
+        if as_it_is is not None:
+            return self._kept(site, as_it_is, (Stop(site.name, _PREFERRED),))
         if best is not None and self._pays(site, gain):
             self.router.edits.update(best.edits)
             return Folded(site.name, self._layers(site.nodes), self._health(site), tuple(best.steps))
@@ -211,11 +159,24 @@ class _Planner:
         finite = bool(np.isfinite(site.affine.scale).all() and np.isfinite(site.affine.shift).all())
         ways = (*_parts(site.affine), _Split(stays=site.affine)) if finite else ()
         parts = [self._try(site, split) for split in ways]
-        gain, best = _cheapest([(self._gain(part), part) for part in parts if isinstance(part, Trail)])
+        gain, best = _cheapest([(self.ledger.gain(part), part) for part in parts if isinstance(part, Trail)])
         if best is None or gain >= Cost():
             best = Trail()
-        self.router.edits.update(best.edits)
-        return Kept(site.name, self._layers(site.nodes), self._health(site), stops, tuple(best.steps))
+        return self._kept(site, best, stops)
+
+    def _kept(self, site: Site, trail: Trail, stops: tuple[Stop, ...]) -> Kept:
+        self.router.edits.update(trail.edits)
+        return Kept(site.name, self._layers(site.nodes), self._health(site), stops, tuple(trail.steps))
+
+    def _preferred(self, site: Site, best: Trail | None) -> Trail | None:
+        """The site as one node, if the best route would make a Max or Min and a normalization is preferred to that."""
+        if self._preference is not Preference.NORMALIZATIONS or best is None:
+            return None
+        as_one = self._try(site, _Split(stays=site.affine))
+        if isinstance(as_one, Stop) or self.ledger.extremes(best) <= self.ledger.extremes(Trail(), best.edits):
+            return None
+        written = [word.op_type for word in self.ledger.words(site.nodes[0], as_one)]
+        return as_one if written == [NORMALIZATION] else None
 
     def _routes(self, site: Site) -> tuple[list[tuple[Cost, Trail]], tuple[Stop, ...]]:
         """The routes for all of A with what each costs, and what stops A as a whole each way.
@@ -224,13 +185,13 @@ class _Planner:
         """
         trails: list[tuple[Cost, Trail]] = []
         stops: dict[Stop, None] = {}
-        ideal = self._gain(Trail({node: self._rewritten(node, (), Trail()) for node in site.nodes}))
+        ideal = self.ledger.gain(Trail({node: self.ledger.rewritten(node, (), Trail()) for node in site.nodes}))
         for split in _whole(site):
             found = self._try(site, split)
             if isinstance(found, Stop):
                 stops.update({found: None} if split.law is None else {})
                 continue
-            trails.append((self._gain(found), found))
+            trails.append((self.ledger.gain(found), found))
             if trails[-1][0] <= ideal:
                 break
         return trails, tuple(stops)
@@ -245,26 +206,17 @@ class _Planner:
 
         def move(trail: Trail) -> None:
             for node in site.nodes:
-                self._rewrite(node, (), trail)
+                self.ledger.rewrite(node, (), trail)
             if split.law is not None:
                 trail.steps.append(Step(split.law, site.name, absorbs=False))
             if split.back is not None:
                 self.router.backward(self.router.source(site.nodes[0]), split.back, trail)
             if split.stays is not None:
-                self._rewrite(site.nodes[0], (split.stays,), trail)
+                self.ledger.rewrite(site.nodes[0], (split.stays,), trail)
             if split.forward is not None:
                 self.router.forward(site.nodes[-1].outputs[0], split.forward, trail)
 
-        return self._attempt(move)
-
-    def _attempt(self, move: _Move, trail: Trail | None = None) -> Trail | Stop:
-        """The trail after the move, or what stopped it."""
-        attempt = trail.copy() if trail else Trail()
-        try:
-            move(attempt)
-        except BlockedError as blocked:
-            return blocked.stop
-        return attempt
+        return self.ledger.attempt(move)
 
     def _merge(self, node: ir.Node) -> None:
         """Make one convolution of those whose results the node adds; an affine or nothing counts as one."""
@@ -276,63 +228,6 @@ class _Planner:
         step = Step("into a parallel Conv", name(merged.into), absorbs=True)
         for site in {self._sites[node] for node in merged.absorbed}:
             self._fates[site] = Folded(site.name, self._layers(site.nodes), self._health(site), (step,))
-
-    def _rewrite(self, node: ir.Node, operators: tuple[Operator, ...], trail: Trail) -> None:
-        trail.edits[node] = self._rewritten(node, operators, trail)
-
-    def _rewritten(self, node: ir.Node, operators: tuple[Operator, ...], trail: Trail) -> Edit:
-        edit = self.router.edit(node, trail)
-        if edit is None:
-            raise ValueError(f"{node.name}: has no single tensor input")
-        return replace(edit, operators=operators)
-
-    def _gain(self, trail: Trail) -> Cost:
-        """What the graph costs more (or, below zero, less) after the trail than before."""
-        total = Cost()
-        for node in self._affected(trail):
-            before, after = self.router.edit(node), self.router.edit(node, trail)
-            total += self._cost(node, after, trail) if after else Cost()
-            total -= self._cost(node, before, Trail()) if before else Cost()
-        return total
-
-    def _affected(self, trail: Trail) -> dict[ir.Node, None]:
-        """The nodes that change, and their readers, which may come to stand behind what they can be fused with."""
-        readers = (use[0] for node in trail.edits for use in self.router.uses(node.outputs[0]))
-        return dict.fromkeys([*trail.edits, *readers])
-
-    def _cost(self, node: ir.Node, edit: Edit, trail: Trail) -> Cost:
-        shape = self._view.shape(node.outputs[0]) or ()
-        elements = prod(extent for extent in shape[1:] if extent is not None)
-        words = spell(edit.operators, edit.original, node.op_type, len(shape))
-        return cost(words, elements, self._op_type_before(node, trail)) if words else Cost()
-
-    def _op_type_before(self, node: ir.Node, trail: Trail) -> str | None:
-        """The type of the node that will stand before `node`."""
-        before = self.router.source(node, trail).producer()
-        edit = self.router.edit(before, trail) if before else None
-        while before is not None and edit is not None and not edit.operators:
-            before = self.router.source(before, trail).producer()
-            edit = self.router.edit(before, trail) if before else None
-        if before is None or edit is None:
-            return before.op_type if before else None
-        words = spell(edit.operators, edit.original, before.op_type, len(before.outputs[0].shape or ()))
-        return words[-1].op_type if words else before.op_type
-
-    def _sole(self, node: ir.Node, kind: type[_Kind]) -> _Kind | None:
-        """The operator that the node stands for, if it is a single one of this kind."""
-        edit = self.router.edit(node)
-        operators = edit.operators if edit else ()
-        return operators[0] if len(operators) == 1 and isinstance(operators[0], kind) else None
-
-    def _only_reader(self, value: ir.Value) -> ir.Node | None:
-        return None if self.router.is_shared(value) else next((node for node, _ in self.router.uses(value)), None)
-
-    def _next(self, node: ir.Node) -> ir.Node | None:
-        """The only reader of the node's result, past those that the plan removes."""
-        reader = self._only_reader(node.outputs[0])
-        while reader is not None and (edit := self.router.edit(reader)) is not None and not edit.operators:
-            reader = self._only_reader(reader.outputs[0])
-        return reader
 
     def _is_bias(self, site: Site) -> bool:
         """Whether this is the bias of a layer, and not a layer of its own."""

@@ -11,6 +11,7 @@ import numpy as np
 from edgebn.algebra import Affine, Clip, Conv, ConvTranspose, MatMul, Operator, Pad, PRelu, Window
 from edgebn.algebra.checks import LARGEST
 
+NORMALIZATION = "BatchNormalization"
 _FUSED = {"Relu", "Clip"}  # onnxruntime computes them inside of the Conv or Gemm before them
 _FUSING = {"Conv", "Gemm"}
 _SLOW = {"Max": 4, "Min": 4}  # by a constant for each channel, measured against Mul, Relu and BatchNormalization
@@ -98,7 +99,7 @@ def _spell_affine(a: Affine) -> tuple[Word, ...]:
         channels = a.scale.shape[1]
         return (
             Word(
-                "BatchNormalization",
+                NORMALIZATION,
                 (
                     ("scale", a.scale.reshape(-1)),
                     ("bias", a.shift.reshape(-1)),

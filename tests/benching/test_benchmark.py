@@ -17,7 +17,8 @@ import edgebn
 from edgebn.benching import benchmark
 from edgebn.benching.timing import Call, Samples
 from edgebn.errors import InputError, UsageError
-from edgebn.report import Benchmark, Ratio, Run
+from edgebn.measurements import Ratio
+from edgebn.report import Benchmark, Run
 from tests.benching.models import HEAD, RELU, least, save
 
 FILES = {

@@ -10,7 +10,8 @@ import pytest
 
 from edgebn.benching.plot import drawn
 from edgebn.errors import UsageError
-from edgebn.report import BenchedFile, Benchmark, Latency, Ratio, Run
+from edgebn.measurements import Latency, Ratio
+from edgebn.report import BenchedFile, Benchmark, Run
 from tests.benching.models import least, save
 
 

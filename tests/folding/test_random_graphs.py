@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
 
-from edgebn.folding import Plan, View, apply, plan
+from edgebn.folding import Plan, Preference, View, apply, plan
 from edgebn.tidying import prepare, tidy
 from tests.folding import graphs, noise
 from tests.folding.graph_builder import RandomGraph
@@ -26,14 +27,14 @@ FLOAT32 = 36 * 2.0**-24
 FLOAT64 = 27 * 2.0**-53
 
 
-def folded(model: ir.Model) -> tuple[ir.Model, ir.Model, Plan]:
+def folded(model: ir.Model, preference: Preference = Preference.FEWEST_NODES) -> tuple[ir.Model, ir.Model, Plan]:
     """`model`, which becomes prepared, as it is without and with folding, both tidied, and the plan."""
     prepare(model)
-    return folded_as_prepared(model)
+    return folded_as_prepared(model, preference)
 
 
-def folded_as_prepared(model: ir.Model) -> tuple[ir.Model, ir.Model, Plan]:
-    planned = plan(View(model.graph))
+def folded_as_prepared(model: ir.Model, preference: Preference) -> tuple[ir.Model, ir.Model, Plan]:
+    planned = plan(View(model.graph), preference=preference)
     plain, result = model.clone(), apply(planned, model)
     tidy(plain)
     tidy(result)
@@ -44,9 +45,9 @@ def serialized(model: ir.Model) -> bytes:
     return ir.to_proto(model).SerializeToString(deterministic=True)
 
 
-def assert_equations_hold(graph: RandomGraph) -> None:
+def assert_equations_hold(graph: RandomGraph, preference: Preference) -> None:
     """In float64, where nothing is rounded that matters."""
-    _, after, _ = folded(graph.read(double=True))
+    _, after, _ = folded(graph.read(double=True), preference)
     for batch in (1, 3):
         inputs = graph.inputs(batch)
         before = noise.run(graph.read(), inputs)
@@ -68,35 +69,49 @@ def assert_same_in_onnxruntime(graph: RandomGraph, model: ir.Model) -> None:
             assert_close(actual, expected, FLOAT32)
 
 
-def assert_valid(graph: RandomGraph) -> ir.Model:
+def assert_valid(graph: RandomGraph, preference: Preference = Preference.FEWEST_NODES) -> ir.Model:
     """All that can be said of the folded graph, which is returned, without running it."""
     source = graph.read()
     prepare(source)
     given = serialized(source)
-    plain, after, planned = folded_as_prepared(source)
+    plain, after, planned = folded_as_prepared(source, preference)
     assert serialized(source) == given
-    assert len(after.graph) <= len(plain.graph)
+    assert len(after.graph) <= len(plain.graph) or preference is Preference.RELUS
     onnx.checker.check_model(ir.to_proto(after), full_check=True)
-    _, again, replanned = folded_as_prepared(source)
+    _, again, replanned = folded_as_prepared(source, preference)
     assert replanned.fates == planned.fates
     assert serialized(again) == serialized(after)
     return after
 
 
-@settings(
-    max_examples=WANTED,
+SEEDED = settings(
     deadline=None,
     derandomize=WANTED == EXAMPLES,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@settings(SEEDED, max_examples=WANTED)
 @given(graph=random_graphs())
 def test_random_graphs(graph: RandomGraph) -> None:
-    after = assert_valid(graph)
     assert_same_in_onnxruntime(graph, graph.read())
+    assert_holds(graph, Preference.FEWEST_NODES)
+
+
+@settings(SEEDED, max_examples=WANTED // 3)
+@given(graph=random_graphs(), preference=st.sampled_from(sorted(set(Preference) - {Preference.FEWEST_NODES}, key=str)))
+def test_by_every_preference(graph: RandomGraph, preference: Preference) -> None:
+    assert_holds(graph, preference)
+
+
+def assert_holds(graph: RandomGraph, preference: Preference) -> None:
+    after = assert_valid(graph, preference)
     assert_same_in_onnxruntime(graph, after)
-    assert_equations_hold(graph)
+    assert_equations_hold(graph, preference)
 
 
 if WANTED != EXAMPLES:
-    test_random_graphs = seed(SEED)(test_random_graphs)
+    test_random_graphs, test_by_every_preference = (
+        seed(SEED)(test) for test in (test_random_graphs, test_by_every_preference)
+    )

@@ -293,3 +293,7 @@ def test_what_stands_in_a_body_is_told() -> None:
     assert isinstance(kept, Kept)
     assert [stop.reason for stop in kept.stops] == ["it stands in the body of an If, Loop or Scan"]
     onnx.checker.check_model(ir.to_proto(after), full_check=True)
+
+
+def test_a_relu_of_a_vector() -> None:
+    assert folded_alike("(float[n] x) => (float[n] y) { y = Relu(x) }", IMAGE[:, 0, 0, 0].copy()) == "Relu"

@@ -1,0 +1,71 @@
+"""How fold-export shows what --tune and --precision found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edgebn.cli import tables
+
+if TYPE_CHECKING:
+    from edgebn.measurements import OutputChange, Precision, Ratio, Tuning
+
+
+def show_tuning(tuning: Tuning) -> None:
+    """The candidates, with ratios to what is made without timing."""
+    rows = [
+        (
+            each.preference,
+            f"{each.nodes:,}",
+            tables.duration(each.timed.latency.median),
+            _ratio(each.timed.ratio),
+            "chosen" if each.preference == tuning.chosen else "",
+        )
+        for each in tuning.candidates
+    ]
+    tables.show("exact plans, timed on one thread", ("plan", "nodes>", "latency>", "ratio (quartiles)>", ""), rows)
+
+
+def show_precision(precision: Precision) -> None:
+    """The file beside the float32 file, and what a user should be warned of."""
+    float32, ours = precision.float32_timed, precision.timed
+    tables.show(
+        f"{precision.precision} beside float32",
+        ("", "float32>", f"{precision.precision}>", "ratio (quartiles)>"),
+        [
+            (
+                "size",
+                tables.size(precision.float32_bytes),
+                tables.size(precision.onnx_bytes),
+                f"{precision.onnx_bytes / precision.float32_bytes:.2f}",
+            ),
+            (
+                "latency",
+                tables.duration(float32.latency.median),
+                tables.duration(ours.latency.median),
+                _ratio(ours.ratio),
+            ),
+        ],
+    )
+    where = "random numbers" if precision.data is None else precision.data
+    others = f", calibrated on {precision.calibrated_on:,} others" if precision.calibrated_on else ""
+    for change in precision.outputs:
+        click.echo(f"{precision.samples:,} samples of {where}{others}, {change.output}: {_change(change)}")
+    for name in precision.kept_in_float32:
+        click.echo(f"{name} stays float32: float16 can not hold it")
+    if precision.is_slower:
+        click.echo(f"warning: {precision.precision} is slower than float32 on this machine")
+
+
+def _change(change: OutputChange) -> str:
+    parts = [f"off by {tables.number(change.max_abs)} at most, of {tables.number(change.largest)}"]
+    if change.accuracy is not None and change.float32_accuracy is not None:
+        parts.append(f"accuracy {change.accuracy:.2%} (float32 {change.float32_accuracy:.2%})")
+    if change.changed_labels is not None:
+        parts.append(f"{change.changed_labels:,} changed labels")
+    return ", ".join(parts)
+
+
+def _ratio(ratio: Ratio) -> str:
+    return f"{ratio.median:.2f} ({ratio.lower_quartile:.2f}…{ratio.upper_quartile:.2f})"

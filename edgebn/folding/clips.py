@@ -1,0 +1,86 @@
+"""Clips when all affines are settled: behind pools, and as a Relu where that is what a runtime computes fastest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import onnx_ir as ir
+
+from edgebn.algebra import (
+    Affine,
+    Clip,
+    Conv,
+    Extremum,
+    Operator,
+    Refusal,
+    Window,
+    affine_as_conv,
+    clip_as_relu,
+    extremum_before_clip,
+)
+from edgebn.folding.ledger import Ledger
+from edgebn.folding.preference import Preference
+from edgebn.folding.routes import Trail
+from edgebn.folding.spelling import Cost
+from edgebn.report import Stop
+
+
+def move_clips_behind_pools(ledger: Ledger) -> None:
+    """Put a clip behind the pool that reads it, where that is cheaper: max is monotone, and so is a clip."""
+    for node in ledger.view.nodes():
+        clip = ledger.sole(node, Clip)
+        pool = ledger.next(node) if clip else None
+        extremum = ledger.sole(pool, Extremum) if pool else None
+        if clip is None or pool is None or extremum is None:
+            continue
+        moved = extremum_before_clip(extremum, clip)
+        if isinstance(moved, Refusal):
+            continue
+        trail = Trail()
+        ledger.rewrite(node, (), trail)
+        ledger.rewrite(pool, (extremum, moved), trail)
+        if ledger.gain(trail) < Cost():
+            ledger.router.edits.update(trail.edits)
+
+
+def turn_clips_into_relus(ledger: Ledger, preference: Preference) -> None:
+    """Write a clip from below in some channels and from above in others as a sign for each channel and a Relu.
+
+    The shift before them goes backward or stays, sign and shift behind them go forward, each as any affine would.
+    Of images, sign and shift are a convolution of each channel alone, which runtimes compute together with a Relu,
+    in their own layout; Max and Min are not. By preference that is worth a node, and done where no sign is needed.
+    """
+    for node in ledger.view.nodes():
+        edit = ledger.router.edit(node)
+        last = edit.operators[-1] if edit and edit.operators else None
+        halves = clip_as_relu(last) if isinstance(last, Clip) else None
+        if edit is None or not isinstance(halves, tuple):
+            continue
+        shift, sign, outer = halves
+        relu = (_for_each_channel(ledger, node, sign), Clip.relu(sign.rank))
+        trail = ledger.attempt(partial(ledger.router.backward_from_within, node, edit, shift, relu))
+        if isinstance(trail, Stop):
+            relu = (_for_each_channel(ledger, node, sign.after(shift)), relu[1])
+            trail = Trail({node: replace(edit, operators=(*edit.operators[:-1], *relu))})
+        forward = ledger.attempt(partial(ledger.router.forward, node.outputs[0], outer), trail)
+        if isinstance(forward, Trail) and _is_better(ledger.gain(forward), preference):
+            ledger.router.edits.update(forward.edits)
+
+
+def _is_better(gain: Cost, preference: Preference) -> bool:
+    """Fewer nodes, or by preference fewer elements that pass through nodes that can not be fused."""
+    return gain.elements < 0 if preference is Preference.RELUS else gain < Cost()
+
+
+def _for_each_channel(ledger: Ledger, node: ir.Node, a: Affine) -> Operator:
+    """A as a convolution of each channel alone, where `node` makes images; else A."""
+    shape = ledger.view.shape(node.outputs[0]) or ()
+    channels, extents = shape[1] if len(shape) > 2 else None, shape[2:]
+    if channels is None:
+        return a
+    ones = (1,) * len(extents)
+    window = Window(ones, ones, ((0, 0),) * len(extents), tuple(extents))
+    conv = affine_as_conv(a, Conv(np.ones((channels, 1, *ones)), np.zeros(channels), channels, window))
+    return a if isinstance(conv, Refusal) else conv

@@ -1,0 +1,141 @@
+"""The float32 model in another precision, with all that a user must know before taking it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgebn.benching.contents import side_by_side
+from edgebn.errors import UsageError
+from edgebn.measurements import Precision
+from edgebn.quantizing.half import halved
+from edgebn.quantizing.integers import Feed, in_integers
+from edgebn.quantizing.measuring import Comparing, Inputs
+from edgebn.verifying.data import Data, open_data
+from edgebn.verifying.onnx_files import OnnxFile, in_memory
+from edgebn.verifying.probes import NORMAL, Plan, random_probe
+from edgebn.verifying.sessions import Runtime, open_runtime
+
+FLOAT32, FLOAT16, INT8 = PRECISIONS = ("fp32", "fp16", "int8")
+_MOST_CALIBRATING = 512
+_RANDOM = 32
+_BATCH = 32
+
+Chunk = tuple[Inputs, NDArray[Any] | None]
+
+
+class Lowered(NamedTuple):
+    """The file to write, its model, and what was measured of it."""
+
+    content: bytes
+    model: ir.Model
+    report: Precision
+
+
+def check_precision(precision: str, data: str | Path | None, **others: Any) -> None:
+    """Raise UsageError for what can not be done, before anything long is done.
+
+    `others` are the options that speak of the float32 file alone, with what they are set to.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+    if precision == INT8 and data is None:
+        raise UsageError(
+            "--precision int8 needs data to calibrate on, such as the model will meet: give --data; "
+            "random numbers would cost much of the accuracy"
+        )
+    if precision == FLOAT32 and data is not None:
+        raise UsageError("--data is for --precision fp16 and int8; `edgebn verify --data` compares a float32 file")
+    for name, value in others.items():
+        if precision != FLOAT32 and value:
+            raise UsageError(f"--{name} holds for equal files, and --precision {precision} changes every number")
+
+
+def lowered(name: str, content: bytes, model: ir.Model, precision: str, data: str | Path | None) -> Lowered:
+    """The model of `content` in `precision`, fp16 or int8, and both compared on the data.
+
+    Without data, fp16 is compared on the bundled digits, if the model takes them, or else on random numbers.
+
+    Raises:
+        UsageError, InputError: if the data can not be read, or are not the model's.
+        ConversionError: if it can not be quantized.
+    """
+    file = in_memory(name, content, model)
+    float32 = open_runtime(file, "all", 1)
+    opened = open_data(name, float32.inputs, data)
+    kept: tuple[str, ...] = ()
+    if precision == INT8 and opened is not None:
+        made = in_integers(name, content, _feeds(opened, float32))
+        smaller = ir.from_proto(onnx.load_from_string(made))
+    else:
+        smaller, kept = halved(model)
+        made = ir.to_proto(smaller).SerializeToString(deterministic=True)
+    runtime = open_runtime(in_memory(name, made, smaller), "all", 1)
+    comparing = Comparing(float32, runtime)
+    outputs = comparing.take(_compared(opened, file, float32, precision))
+    float32_timed, timed = side_by_side([content, made])
+    report = Precision(
+        precision=precision,
+        data=None if opened is None else opened.name,
+        samples=comparing.samples,
+        calibrated_on=_calibrating(opened) if opened is not None and precision == INT8 else 0,
+        onnx_bytes=len(made),
+        float32_bytes=len(content),
+        float32_sha256=file.sha256,
+        outputs=outputs,
+        timed=timed,
+        float32_timed=float32_timed,
+        kept_in_float32=kept,
+    )
+    return Lowered(made, smaller, report)
+
+
+def _step(data: Data) -> int:
+    """Every how many samples one is for calibration: half of them at most, and few enough."""
+    return max(2, -(-data.samples // _MOST_CALIBRATING))
+
+
+def _calibrating(data: Data) -> int:
+    return -(-data.samples // _step(data))
+
+
+def _feeds(data: Data, runtime: Runtime) -> Iterator[Feed]:
+    """The samples for calibration, in batches that the file takes."""
+    names = [tensor.name for tensor in runtime.inputs]
+    size = _batch_size(runtime)
+    for inputs, _ in _divided(data, calibrating=True):
+        for start in range(0, len(inputs[0]), size):
+            batch = [array[start : start + size] for array in inputs]
+            if len(batch[0]) == size or runtime.inputs[0].shape[0] is None:
+                yield dict(zip(names, batch, strict=True))
+
+
+def _divided(data: Data, *, calibrating: bool) -> Iterator[Chunk]:
+    """Every so many samples, or all others. A single sample is both."""
+    step, seen = _step(data), 0
+    for inputs, labels in data.read():
+        numbers = np.arange(seen, seen + len(inputs[0]))
+        seen += len(numbers)
+        chosen = ((numbers % step == 0) == calibrating) | (data.samples == 1)
+        yield tuple(array[chosen] for array in inputs), None if labels is None else labels[chosen]
+
+
+def _compared(data: Data | None, file: OnnxFile, runtime: Runtime, precision: str) -> Iterator[Chunk]:
+    """What to compare on: the data, without what int8 has been calibrated on; random numbers if there are none."""
+    if data is None:
+        plan = Plan(runtime.inputs, file.anatomy.index_ranges, 0, _RANDOM, fixed_batch=runtime.inputs[0].shape[0])
+        yield random_probe(plan, NORMAL).inputs, None
+    elif precision == INT8:
+        yield from _divided(data, calibrating=False)
+    else:
+        yield from data.read()
+
+
+def _batch_size(runtime: Runtime) -> int:
+    return runtime.inputs[0].shape[0] or _BATCH

@@ -1,0 +1,77 @@
+"""Two files that should do the same, side by side: how far apart, who decides rightly, which is faster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebn.measurements import OutputChange
+from edgebn.verifying.sessions import Runtime
+
+_BATCH = 32
+Inputs = tuple[NDArray[Any], ...]
+
+
+@dataclass(eq=False)
+class _Tally:
+    """Of one output, as samples stream by."""
+
+    output: str
+    max_abs: float = 0.0
+    largest: float = 0.0
+    scores: bool = True
+    changed: int = 0
+    labelled: int = 0
+    right: int = 0
+    right_in_float32: int = 0
+
+    def add(self, ours: NDArray[Any], smaller: NDArray[Any], labels: NDArray[Any] | None) -> None:
+        """Compare more samples."""
+        apart = np.abs(np.subtract(smaller, ours, dtype=np.float64))
+        self.max_abs = max(self.max_abs, float(apart.max(initial=0.0)))
+        self.largest = max(self.largest, float(np.abs(ours).max(initial=0.0)))
+        self.scores = self.scores and ours.ndim == 2 and ours.shape[1] > 1
+        if not self.scores:
+            return
+        mine, theirs = ours.argmax(axis=1), smaller.argmax(axis=1)
+        self.changed += int((mine != theirs).sum())
+        if labels is not None:
+            self.labelled += len(labels)
+            self.right_in_float32 += int((mine == labels).sum())
+            self.right += int((theirs == labels).sum())
+
+    def change(self) -> OutputChange:
+        """What was found."""
+        right = (self.right / self.labelled, self.right_in_float32 / self.labelled) if self.labelled else (None, None)
+        return OutputChange(self.output, self.max_abs, self.largest, self.changed if self.scores else None, *right)
+
+
+@dataclass(eq=False)
+class Comparing:
+    """Both files on samples that stream by; `samples` counts them."""
+
+    float32: Runtime
+    smaller: Runtime
+    samples: int = 0
+    _tallies: list[_Tally] = field(default_factory=list)
+
+    def take(self, chunks: Iterable[tuple[Inputs, NDArray[Any] | None]]) -> tuple[OutputChange, ...]:
+        """Run both files on all of it."""
+        self._tallies = [_Tally(tensor.name) for tensor in self.float32.outputs]
+        fixed = self.float32.inputs[0].shape[0]
+        size = fixed or _BATCH
+        for given, given_labels in chunks:
+            count = len(given[0]) - len(given[0]) % (fixed or 1)  # the rest would not fill a batch
+            if not count:
+                continue
+            inputs = tuple(array[:count] for array in given)
+            labels = None if given_labels is None else given_labels[:count]
+            results = [runtime.run(inputs, size) for runtime in (self.float32, self.smaller)]
+            for tally, ours, smaller in zip(self._tallies, *results, strict=True):
+                tally.add(ours, smaller, labels)
+            self.samples += len(inputs[0])
+        return tuple(tally.change() for tally in self._tallies)

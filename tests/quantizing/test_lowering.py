@@ -1,0 +1,166 @@
+"""fold_export in fewer bits: what it needs, what it says of the file, and that the same gives the same bytes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import edgebn
+from edgebn import backends
+from edgebn.benching import contents
+from edgebn.quantizing.integers import in_integers
+from tests import command_line, keras_models
+from tests.conftest import Trained
+
+
+@pytest.fixture(autouse=True)
+def least(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "SECONDS", 0.0)
+
+
+def run(path: Path, x: np.ndarray) -> np.ndarray:
+    return keras_models.in_onnxruntime(path, x)[0]
+
+
+def npz(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+def test_int8_needs_data(trained: Trained, tmp_path: Path) -> None:
+    with pytest.raises(edgebn.UsageError, match="give --data"):
+        edgebn.fold_export(trained.keras, tmp_path / "model.onnx", precision="int8")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "int4"}, "choose one of fp32, fp16, int8"),
+        ({"data": "mnist-mini"}, "verify --data"),
+        ({"precision": "fp16", "golden": 1}, "--golden holds for equal files"),
+        ({"precision": "fp16", "certificate": "certificate.json"}, "--certificate holds for equal files"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    options: dict[str, Any], message: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(edgebn.UsageError, match=message):
+        edgebn.fold_export(trained.keras, "model.onnx", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("precision", "samples", "calibrated"), [("fp16", 10, 0), ("int8", 5, 5)])
+def test_the_report_says_what_the_files_do(
+    precision: str, samples: int, calibrated: int, trained: Trained, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(size=(10, 784)).astype(np.float32), rng.integers(0, 10, 10)
+    data, path = npz(tmp_path / "data.npz", x=x, y=y), tmp_path / "model.onnx"
+    report = edgebn.fold_export(trained.keras, path, precision=precision, data=data)
+    found = report.precision
+    assert found is not None
+    assert (found.data, found.samples, found.calibrated_on) == ("data.npz", samples, calibrated)
+    assert found.onnx_bytes == report.onnx_bytes == path.stat().st_size
+    assert found.float32_bytes == trained.onnx.stat().st_size
+    assert found.float32_sha256 == trained.report.onnx_sha256
+    assert found.onnx_bytes < {"fp16": 0.55, "int8": 0.35}[precision] * found.float32_bytes
+    if calibrated:
+        x, y = x[1::2], y[1::2]
+    float32, ours = run(trained.onnx, x), run(path, x)
+    (change,) = found.outputs
+    assert change.max_abs == pytest.approx(np.abs(ours - float32).max(), rel=1e-3)
+    assert 0.0 < change.max_abs < {"fp16": 1e-3, "int8": 0.1}[precision]
+    assert change.largest == pytest.approx(float32.max(), rel=1e-5)
+    assert change.changed_labels == (ours.argmax(1) != float32.argmax(1)).sum()
+    assert change.accuracy == (ours.argmax(1) == y).mean()
+    assert change.float32_accuracy == (float32.argmax(1) == y).mean()
+
+
+def test_calibration_keeps_what_the_data_reach(trained: Trained, tmp_path: Path) -> None:
+    """Calibrated on what is a tenth of what it then meets, int8 clips; on the same range it does not."""
+    x = np.random.default_rng(0).uniform(size=(64, 784)).astype(np.float32)
+    errors = []
+    for name, factor in (("alike", 1.0), ("small", 0.1)):
+        data, path = npz(tmp_path / f"{name}.npz", x=factor * x), tmp_path / f"{name}.onnx"
+        edgebn.fold_export(trained.keras, path, precision="int8", data=data)
+        errors.append(np.abs(run(path, x) - run(trained.onnx, x)).mean())
+    assert errors[1] > 3.0 * errors[0]
+
+
+def test_without_labels_there_is_no_accuracy(trained: Trained, tmp_path: Path) -> None:
+    data = npz(tmp_path / "data.npz", x=np.ones((1, 784), np.float32))
+    report = edgebn.fold_export(trained.keras, tmp_path / "model.onnx", precision="int8", data=data)
+    assert report.precision is not None
+    assert (report.precision.samples, report.precision.calibrated_on) == (1, 1)
+    assert report.precision.outputs[0].accuracy is None
+
+
+def test_a_model_of_no_known_data_is_compared_on_random_numbers(tmp_path: Path) -> None:
+    keras = backends.keras()
+    model = keras.Sequential([keras.Input((16, 8, 3)), keras.layers.Conv2D(16, 3), keras.layers.Flatten()])
+    report = edgebn.fold_export(model, tmp_path / "model.onnx", precision="fp16")
+    assert report.precision is not None
+    assert (report.precision.data, report.precision.samples) == (None, 32)
+    assert 0.0 < report.precision.outputs[0].max_abs < 0.01
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_the_same_bytes_in_another_process_and_nothing_left_behind(
+    precision: str, trained: Trained, tmp_path: Path, digits_file: Path
+) -> None:
+    written = []
+    for number in ("1", "2"):
+        folder, temporary = tmp_path / number, tmp_path / f"temporary{number}"
+        folder.mkdir()
+        temporary.mkdir()
+        environment = {**os.environ, "PYTHONHASHSEED": number, "TMPDIR": str(temporary)}
+        options = ("-o", "model.onnx", "--precision", precision, "--data", digits_file, "--no-verify")
+        result = command_line.process(
+            "python -m edgebn", "fold-export", trained.onnx, *options, folder=folder, environment=environment
+        )
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert {path.name for path in temporary.iterdir()} <= {".ses"}  # which onnxruntime leaves
+        written.append((folder / "model.onnx").read_bytes())
+    assert written[0] == written[1]
+
+
+def test_the_file_says_who_made_it(trained: Trained, tmp_path: Path) -> None:
+    edgebn.fold_export(trained.keras, tmp_path / "model.onnx", precision="int8", data="mnist-mini")
+    float32, int8 = onnx.load(trained.onnx), onnx.load(tmp_path / "model.onnx")
+    assert int8.producer_name == "edgebn"
+    assert {each.key: each.value for each in int8.metadata_props} == {
+        each.key: each.value for each in float32.metadata_props
+    }
+    assert [each.domain for each in int8.opset_import] == [""]
+
+
+def test_verify_says_that_it_differs_and_by_how_much(trained: Trained, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    edgebn.fold_export(trained.keras, path, precision="fp16")
+    verdict = edgebn.verify(trained.keras, path)
+    assert not verdict.passed
+    assert verdict.max_abs > 1e-5
+    assert edgebn.verify(trained.keras, path, atol=2.0 * verdict.smallest_atol).passed
+
+
+def test_what_can_not_be_quantized_is_refused(trained: Trained) -> None:
+    with pytest.raises(edgebn.ConversionError, match="can not quantize it"):
+        in_integers("model", trained.onnx.read_bytes(), iter(()))
+
+
+def test_the_command_line_shows_both_side_by_side(trained: Trained, tmp_path: Path) -> None:
+    result = command_line.run(
+        "fold-export", trained.keras, "-o", tmp_path / "model.onnx", "--precision", "int8", "--data", "mnist-mini"
+    )
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "int8 beside float32" in result.stdout
+    assert "500 samples of mnist-mini, calibrated on 500 others, probabilities: off by" in result.stdout
+    assert "accuracy" in result.stdout
+    assert "changed labels" in result.stdout
