@@ -19,6 +19,7 @@ from edgebn.version import __version__
 if TYPE_CHECKING:
     from edgebn.benching.benchmark import bench
     from edgebn.errors import ConversionError, EdgebnError, InputError, OutputError, UsageError
+    from edgebn.interface import Interface
     from edgebn.pipeline import fold_export, inspect
     from edgebn.training.fit import train
     from edgebn.verification import verify
@@ -29,6 +30,7 @@ _HOMES = {
     "train": "edgebn.training.fit",
     "fold_export": "edgebn.pipeline",
     "inspect": "edgebn.pipeline",
+    "Interface": "edgebn.interface",
     "verify": "edgebn.verification",
     "replay": "edgebn.verifying.golden",
     "EdgebnError": "edgebn.errors",
@@ -42,6 +44,7 @@ __all__ = [
     "ConversionError",
     "EdgebnError",
     "InputError",
+    "Interface",
     "OutputError",
     "UsageError",
     "__version__",

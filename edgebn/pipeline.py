@@ -17,6 +17,7 @@ from edgebn.errors import ConversionError, UsageError
 from edgebn.exporting import name_outputs
 from edgebn.folding import Plan, apply, plan
 from edgebn.graphs import Graph, open_graph
+from edgebn.interface import NOTHING, Interface
 from edgebn.loading.onnx_files import parts_of
 from edgebn.proving import Suspect, certified
 from edgebn.proving import certificate as certificate_content
@@ -38,6 +39,7 @@ def fold_export(
     verify: bool = True,
     golden: int = 0,
     certificate: str | Path | None = None,
+    interface: Interface = NOTHING,
 ) -> ExportReport:
     """Fold every BatchNormalization that mathematics allows into its neighbours, and write the model as ONNX.
 
@@ -56,9 +58,12 @@ def fold_export(
         golden: how many golden data sets to write beside the file, as `test_data_set_0/input_0.pb, output_0.pb`….
         certificate: where to write a certificate, for which everything is compared that `edgebn.verify` compares; a
             summary of it goes into the file's metadata.
+        interface: what the file is to take and to give: raw pixels, a layout, scores or a class; by default what the
+            model does. It is checked as everything else is, and written into the file's metadata.
 
     Raises:
-        UsageError: if there is nothing to read at the path, no way to write to `out_path`, or no such opset.
+        UsageError: if there is nothing to read at the path, no way to write to `out_path`, no such opset, or the
+            interface does not fit the model.
         InputError: if the model can not be opened.
         ConversionError: if the model has no ONNX form, onnx or onnxruntime rejects the result, or it computes something
             else than the model; the message says from which layer or fold on.
@@ -70,7 +75,7 @@ def fold_export(
         if path is not None:
             files.check_writable(path)
     check_golden(out_path.parent, golden)
-    graph = open_graph(model_or_path, opset=opset, trust=trust)
+    graph = open_graph(model_or_path, opset=opset, trust=trust, interface=interface)
     _check_distinct(model_or_path, out_path, report_path, certificate_path)
     planned, folded = _folded(graph)
     _describe(folded, graph, planned)
@@ -118,7 +123,7 @@ def _folded(graph: Graph) -> tuple[Plan, ir.Model]:
     folded = apply(planned, graph.model)
     tidy(folded)
     if graph.source is not None:
-        name_outputs(folded.graph, graph.source)  # clean-up may have joined two outputs, or left one another's shape
+        name_outputs(folded.graph, graph.outputs)  # clean-up may have joined two outputs, or left one another's shape
     forget_shapes(folded.graph)
     return planned, folded
 
@@ -158,6 +163,7 @@ def _describe(model: ir.Model, graph: Graph, planned: Plan) -> None:
             "edgebn.source_sha256": graph.sha256,
             "edgebn.folded": json.dumps(named[Folded]),
             "edgebn.kept": json.dumps(named[Kept]),
+            **graph.metadata,
         }
     )
 

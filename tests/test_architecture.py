@@ -22,12 +22,13 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("pipeline", "verification"),
     ("proving",),
     ("locating",),
-    ("graphs",),
+    ("graphs", "references"),
     ("training", "exporting", "verifying", "benching"),
     ("loading", "datasets"),
     ("folding",),
     ("backends", "files"),
-    ("tidying", "algebra", "report", "errors", "version"),
+    ("tidying", "algebra", "report", "interface"),
+    ("errors", "version"),
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 
@@ -44,7 +45,8 @@ IMPORTERS = {
     "h5py": {"loading"},
     "onnx": {"benching", "pipeline", "graphs", "exporting", "loading", "proving", "verifying"},
     "onnx_ir": {
-        *("pipeline", "proving", "locating", "graphs", "exporting", "folding", "loading", "tidying", "verifying"),
+        *("pipeline", "proving", "locating", "graphs", "exporting", "folding", "loading", "references", "tidying"),
+        "verifying",
     },
     "numpy": {
         *("algebra", "benching", "datasets", "exporting", "folding", "loading", "locating", "tidying", "verifying"),
