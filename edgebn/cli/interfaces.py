@@ -17,7 +17,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _MOST_BYTES = 1 << 20
 
 
-class _Numbers(click.ParamType):
+class _Numbers(click.ParamType[tuple[float, ...]]):
     """Numbers or fractions with commas between them: `0.485,0.456,0.406`, `1/255`."""
 
     name = "numbers"

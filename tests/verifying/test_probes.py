@@ -145,7 +145,7 @@ def test_digits_fill_whole_batches_of_a_fixed_size() -> None:
     "inputs",
     [
         (Tensor("image", (None, 28, 28, 3), "float32"),),
-        (Tensor("image", (None, 28, 28, 1), "uint8"),),
+        (Tensor("image", (None, 28, 28, 1), "int32"),),
         (Tensor("image", (None, None, None, 1), "float32"),),
         IMAGES + IMAGES,
         (),
