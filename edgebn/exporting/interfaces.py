@@ -60,7 +60,7 @@ def wrap(name: str, model: ir.Model, interface: Interface, layout: str | None) -
 
 
 def _put_in_front(name: str, model: ir.Model, interface: Interface, own: str | None) -> dict[str, LayerConstant]:
-    graph, old = model.graph, _only_input(name, model.graph)
+    graph, old = model.graph, _only_input(name, model.graph, interface)
     shape = list(old.shape or ())
     if interface.layout is not None and own is None:
         raise UsageError(f"{name}: takes {describe(shape)}, which are no images; leave --layout out")
@@ -69,7 +69,7 @@ def _put_in_front(name: str, model: ir.Model, interface: Interface, own: str | N
     new_shape = [shape[axis] for axis in reordering(own, layout) or range(len(shape))]
     taken = value_names(graph)
     new = ir.val(old.name or "", ir.DataType.UINT8 if interface.input else old.dtype, ir.Shape(new_shape))
-    if interface.input and interface.pixels(new_shape, layout) is not None and layout is not None:
+    if layout is not None and new.dtype == ir.DataType.UINT8 and interface.pixels(new_shape, layout) is not None:
         new.type = ir.TensorType(ir.DataType.UINT8, denotation="IMAGE")
         new.shape = ir.Shape(new_shape, denotations=_DENOTATIONS[layout])
     nodes: list[ir.Node] = []
@@ -99,13 +99,15 @@ def _put_in_front(name: str, model: ir.Model, interface: Interface, own: str | N
     return exact
 
 
-def _only_input(name: str, graph: ir.Graph) -> ir.Value:
+def _only_input(name: str, graph: ir.Graph, interface: Interface) -> ir.Value:
     if len(graph.inputs) != 1:
         raise ConversionError(f"{name}: has {len(graph.inputs)} inputs; pixels and a layout need a model with one")
     value = graph.inputs[0]
-    if value.dtype != ir.DataType.FLOAT or value.shape is None:
-        found = "no known shape" if value.dtype is None or value.shape is None else str(value.dtype).lower()
-        raise ConversionError(f"{name}: its input {value.name} has {found}, but float32 is needed to change it")
+    if value.dtype is None or value.shape is None:
+        raise ConversionError(f"{name}: its input {value.name} has no known shape")
+    if interface.input is not None and value.dtype != ir.DataType.FLOAT:
+        found = value.dtype.numpy().name
+        raise ConversionError(f"{name}: takes {found} already; pixels can be made to float32 alone, leave --input out")
     return value
 
 
