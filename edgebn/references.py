@@ -25,7 +25,7 @@ def keras_behind(source: Source, metadata: Mapping[str, str], *, with_truth: boo
         reference = keras_reference(source, with_truth=with_truth)
     else:
         seen = partial(giving, probabilities=interface.output == "probabilities")
-        reference = _named(keras_reference(source, with_truth=with_truth, seen=seen), interface.output)
+        reference = _named(keras_reference(source, with_truth=with_truth, seen=seen), interface)
     return behind(reference, interface, images_of(source.inputs, "nhwc"))
 
 
@@ -37,15 +37,16 @@ def onnx_behind(file: OnnxFile, metadata: Mapping[str, str]) -> Reference:
     else:
         reference = onnx_reference(_giving(file, interface))
     if interface.output is not None:
-        reference = _named(reference, interface.output)
+        reference = _named(reference, interface)
     return behind(reference, interface, own.layout or images_of(reference.inputs, "nchw"))
 
 
-def _named(reference: Reference, output: str) -> Reference:
-    """The reference with its only output called so."""
+def _named(reference: Reference, interface: Interface) -> Reference:
+    """The reference with its only output called what it is."""
     if len(reference.outputs) != 1:
         raise InputError(f"{reference.name}: has {len(reference.outputs)} outputs, the ONNX file speaks of one")
-    return replace(reference, outputs=(replace(reference.outputs[0], name=output),))
+    name = "scores of the class" if interface.output == "class" else interface.output or ""
+    return replace(reference, outputs=(replace(reference.outputs[0], name=name),))
 
 
 def _giving(file: OnnxFile, interface: Interface) -> OnnxFile:

@@ -56,7 +56,7 @@ def golden_vectors(
     written = {}
     names = [candidate.runtimes[0].outputs[position].name for position in candidate.match.outputs]
     if reference.gives_class:
-        names = [tensor.name for tensor in reference.outputs]
+        names = ["class"]
     for index, inputs in enumerate(_samples(plan, data, count)):
         outputs = _outputs(reference, inputs)
         if reference.gives_class:
