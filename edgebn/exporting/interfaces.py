@@ -60,43 +60,65 @@ def wrap(name: str, model: ir.Model, interface: Interface, layout: str | None) -
 
 
 def _put_in_front(name: str, model: ir.Model, interface: Interface, own: str | None) -> dict[str, LayerConstant]:
+    """Give the graph the file's input. Returns the exact constants of the new nodes, by the nodes' names."""
     graph, old = model.graph, _only_input(name, model.graph, interface)
     shape = list(old.shape or ())
     if interface.layout is not None and own is None:
         raise UsageError(f"{name}: takes {describe(shape)}, which are no images; leave --layout out")
     layout = interface.layout or own
-    back = reordering(layout, own)
-    new_shape = [shape[axis] for axis in reordering(own, layout) or range(len(shape))]
-    taken = value_names(graph)
-    new = ir.val(old.name or "", ir.DataType.UINT8 if interface.input else old.dtype, ir.Shape(new_shape))
-    if layout is not None and new.dtype == ir.DataType.UINT8 and interface.pixels(new_shape, layout) is not None:
-        new.type = ir.TensorType(ir.DataType.UINT8, denotation="IMAGE")
-        new.shape = ir.Shape(new_shape, denotations=_DENOTATIONS[layout])
-    nodes: list[ir.Node] = []
-
-    def append(op_type: str, *constants: ir.Value, **attributes: Any) -> None:
-        data = nodes[-1].outputs[0] if nodes else new
-        node = ir.node(op_type, [data, *constants], attributes, name=unique(f"{PREPROCESSING}/{op_type}", taken))
-        node.outputs[0].name, node.outputs[0].type = node.name, old.type
-        nodes.append(node)
-
-    exact: dict[str, LayerConstant] = {}
+    new = _new_input(old, [shape[axis] for axis in reordering(own, layout) or range(len(shape))], interface, layout)
+    front = _Front(graph, new, old.type)
     if interface.input is not None:
-        append("Cast", to=ir.DataType.FLOAT)
-        for op_type, value in _affine(interface, new_shape, layout):
-            constant = _initializer(graph, unique(f"{PREPROCESSING}/{op_type}/constant", taken), value)
-            append(op_type, constant)
-            exact[nodes[-1].name or ""] = LayerConstant(PREPROCESSING, value)
+        front.append("Cast", to=ir.DataType.FLOAT)
+        for op_type, value in _affine(interface, list(new.shape or ()), layout):
+            front.append(op_type, value)
+    back = reordering(layout, own)
     if back is not None:
-        append("Transpose", perm=list(back))
-    first = next(iter(graph), None)
-    if nodes and first is not None:
-        graph.insert_before(first, nodes)
-    elif nodes:
-        graph.extend(nodes)
-    old.replace_all_uses_with(nodes[-1].outputs[0] if nodes else new, replace_graph_outputs=True)
+        front.append("Transpose", perm=list(back))
+    old.replace_all_uses_with(front.result, replace_graph_outputs=True)
+    front.insert()
     graph.inputs[0] = new
-    return exact
+    return front.exact
+
+
+def _new_input(old: ir.Value, shape: list[Any], interface: Interface, layout: str | None) -> ir.Value:
+    """The file's input; pixels of an image are marked as that."""
+    new = ir.val(old.name or "", ir.DataType.UINT8 if interface.input else old.dtype, ir.Shape(shape))
+    if layout is not None and new.dtype == ir.DataType.UINT8 and interface.pixels(shape, layout) is not None:
+        new.type = ir.TensorType(ir.DataType.UINT8, denotation="IMAGE")
+        new.shape = ir.Shape(shape, denotations=_DENOTATIONS[layout])
+    return new
+
+
+class _Front:
+    """The nodes in front of a graph, in a row behind its new input. What they make is of the given type."""
+
+    def __init__(self, graph: ir.Graph, new: ir.Value, of_type: ir.TypeProtocol | None) -> None:
+        self.result = new
+        self.exact: dict[str, LayerConstant] = {}
+        self._graph, self._type = graph, of_type
+        self._nodes: list[ir.Node] = []
+        self._taken = value_names(graph)
+
+    def append(self, op_type: str, constant: np.ndarray | None = None, **attributes: Any) -> None:
+        """Put one more node behind; `constant`, in float64, is its second input."""
+        name = unique(f"{PREPROCESSING}/{op_type}", self._taken)
+        inputs = [self.result]
+        if constant is not None:
+            inputs.append(_initializer(self._graph, unique(f"{name}/constant", self._taken), constant))
+            self.exact[name] = LayerConstant(PREPROCESSING, constant)
+        node = ir.node(op_type, inputs, attributes, name=name)
+        self.result = node.outputs[0]
+        self.result.name, self.result.type = name, self._type
+        self._nodes.append(node)
+
+    def insert(self) -> None:
+        """Put the nodes before all others."""
+        first = next(iter(self._graph), None)
+        if first is None:
+            self._graph.extend(self._nodes)
+        else:
+            self._graph.insert_before(first, self._nodes)
 
 
 def _only_input(name: str, graph: ir.Graph, interface: Interface) -> ir.Value:
@@ -156,35 +178,41 @@ def give(name: str, model: ir.Model, output: str) -> None:
     argmax(softmax(z)) = argmax(sigmoid(z)) = argmax(z).
     """
     graph, count = model.graph, _scores(name, model.graph)
-    value = graph.outputs[0]
-    last = _last(value)
-    is_activation = last is not None and last.op_type in _ACTIVATIONS and last.domain == ""
-    if is_activation and last is not None and last.op_type != "Sigmoid" and last.attributes.get_int("axis", -1) == 0:
-        raise ConversionError(f"{name}: its {last.op_type} runs over the batch, which is no axis of classes")
     if output == "class" and count < 2:
         raise ConversionError(f"{name}: gives one score, of which no class can be told; ask for its probability")
-    keeps = output == "probabilities" and is_activation and last is not None and last.op_type != "LogSoftmax"
-    scores = last.inputs[0] if is_activation and last is not None and not keeps else value
-    if scores is None:
-        raise ConversionError(f"{name}: its last {last.op_type if last else 'node'} has no input")
+    scores, activation = graph.outputs[0], _activation(name, graph.outputs[0])
+    keeps = output == "probabilities" and activation is not None and activation.op_type != "LogSoftmax"
+    if activation is not None and activation.inputs[0] is not None and not keeps:
+        scores = activation.inputs[0]
     _set_output(graph, scores, output, keeps=keeps, sigmoid=count == 1)
 
 
+def _activation(name: str, value: ir.Value) -> ir.Node | None:
+    """The softmax or sigmoid that makes the scores, seen through Identity, if there is one."""
+    node = value.producer()
+    while node is not None and node.op_type == "Identity" and node.domain == "" and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    if node is None or node.op_type not in _ACTIVATIONS or node.domain != "":
+        return None
+    if node.op_type != "Sigmoid" and node.attributes.get_int("axis", -1) not in {1, -1}:
+        raise ConversionError(f"{name}: its {node.op_type} runs over the batch, which is no axis of classes")
+    return node
+
+
 def _set_output(graph: ir.Graph, scores: ir.Value, output: str, *, keeps: bool, sigmoid: bool) -> None:
-    taken = value_names(graph)
-    graph.outputs[0] = scores
+    taken, result = value_names(graph), scores
     if output == "probabilities" and not keeps:
         op_type, attributes = ("Sigmoid", {}) if sigmoid else ("Softmax", {"axis": 1})
-        graph.outputs[0] = _behind(graph, scores, op_type, attributes, taken)
+        result = _behind(graph, scores, op_type, attributes, taken)
     elif output == "class":
-        graph.outputs[0] = _behind(graph, scores, "ArgMax", {"axis": 1, "keepdims": 0}, taken)
-        graph.outputs[0].type = ir.TensorType(ir.DataType.INT64)
-        graph.outputs[0].shape = ir.Shape(list(scores.shape or ())[:1])
+        result = _behind(graph, scores, "ArgMax", {"axis": 1, "keepdims": 0}, taken)
+        result.type, result.shape = ir.TensorType(ir.DataType.INT64), ir.Shape(list(scores.shape or ())[:1])
     elif scores.is_graph_input():
-        graph.outputs[0] = _behind(graph, scores, "Identity", {}, taken)
-    for other in [value for value in _values(graph) if value.name == output and value is not graph.outputs[0]]:
+        result = _behind(graph, scores, "Identity", {}, taken)
+    graph.outputs[0] = result
+    for other in (value for value in _values(graph) if value.name == output and value is not result):
         other.name = unique(output, taken)
-    graph.outputs[0].name = output
+    result.name = output
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:
@@ -197,14 +225,6 @@ def _behind(graph: ir.Graph, data: ir.Value, op_type: str, attributes: dict[str,
     made.name, made.type, made.shape = node.name, data.type, None if data.shape is None else data.shape.copy()
     graph.append(node)
     return made
-
-
-def _last(value: ir.Value) -> ir.Node | None:
-    """The node that makes the tensor, seen through Identity."""
-    node = value.producer()
-    while node is not None and node.op_type == "Identity" and node.domain == "" and node.inputs[0] is not None:
-        node = node.inputs[0].producer()
-    return node
 
 
 def own_layout(model: ir.Model, usual: str) -> str | None:
