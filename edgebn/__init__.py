@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgebn.benching.benchmark import bench
     from edgebn.embedding import embed
     from edgebn.errors import ConversionError, EdgebnError, InputError, OutputError, UsageError
+    from edgebn.interface import Interface
     from edgebn.pipeline import fold_export, inspect
     from edgebn.training.fit import train
     from edgebn.verification import verify
@@ -30,6 +31,7 @@ _HOMES = {
     "train": "edgebn.training.fit",
     "fold_export": "edgebn.pipeline",
     "inspect": "edgebn.pipeline",
+    "Interface": "edgebn.interface",
     "verify": "edgebn.verification",
     "replay": "edgebn.verifying.golden",
     "embed": "edgebn.embedding",
@@ -44,6 +46,7 @@ __all__ = [
     "ConversionError",
     "EdgebnError",
     "InputError",
+    "Interface",
     "OutputError",
     "UsageError",
     "__version__",

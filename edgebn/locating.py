@@ -142,7 +142,7 @@ def _constant_input(node: ir.Node) -> ir.Value | None:
 def _first_layer(source: Source, model: ir.Model, check: QuickCheck) -> str | None:
     """The first layer whose result is not that of the nodes it became: the same numbers in some order."""
     inputs = random_probe(check.plan, NORMAL).inputs
-    for path, result in _layer_results(source, inputs):
+    for path, result in _layer_results(source, check.reference.take(inputs)):
         nodes = [node for node in model.graph if (node.name or "").startswith(f"{path}/")]
         if nodes and not _gives(model, nodes[-1].outputs[0].name or "", check, inputs, result):
             operators = ", ".join(dict.fromkeys(node.op_type for node in nodes))

@@ -18,6 +18,7 @@ from edgebn.errors import ConversionError, UsageError
 from edgebn.exporting import name_outputs
 from edgebn.folding import Plan, Preference, apply, plan
 from edgebn.graphs import Graph, open_graph
+from edgebn.interface import NOTHING, Interface
 from edgebn.loading.onnx_files import parts_of
 from edgebn.proving import Suspect, certified
 from edgebn.proving import certificate as certificate_content
@@ -44,6 +45,7 @@ def fold_export(
     tune: bool = False,
     precision: str = "fp32",
     data: str | Path | None = None,
+    interface: Interface = NOTHING,
 ) -> ExportReport:
     """Fold every BatchNormalization that mathematics allows into its neighbours, and write the model as ONNX.
 
@@ -66,10 +68,12 @@ def fold_export(
         precision: "fp32"; "fp16" for weights in half the bytes; or "int8" for 8 bits. What is compared with the model
             is the float32 file, and the returned report says how far the file is from that.
         data: for int8, to calibrate on, and for both, to compare on: digits, by name, or an .npz file, as for `verify`.
+        interface: what the file is to take and to give: raw pixels, a layout, scores or a class; by default what the
+            model does. It is checked as everything else is, and written into the file's metadata.
 
     Raises:
-        UsageError: if there is nothing to read at the path, no way to write to `out_path`, no such opset, or no data
-            for int8.
+        UsageError: if there is nothing to read at the path, no way to write to `out_path`, no such opset, no data for
+            int8, or the interface does not fit the model.
         InputError: if the model can not be opened.
         ConversionError: if the model has no ONNX form, onnx or onnxruntime rejects the result, or it computes something
             else than the model; the message says from which layer or fold on.
@@ -82,7 +86,7 @@ def fold_export(
             files.check_writable(path)
     check_golden(out_path.parent, golden)
     check_precision(precision, data, golden=golden, certificate=certificate)
-    graph = open_graph(model_or_path, opset=opset, trust=trust)
+    graph = open_graph(model_or_path, opset=opset, trust=trust, interface=interface)
     _check_distinct(model_or_path, out_path, report_path, certificate_path)
     preference, tuning = tuned(lambda each: _folded(graph, each)[1]) if tune else (Preference.FEWEST_NODES, None)
     planned, folded = _folded(graph, preference)
@@ -135,7 +139,7 @@ def _folded(graph: Graph, preference: Preference = Preference.FEWEST_NODES) -> t
     folded = apply(planned, graph.model)
     tidy(folded)
     if graph.source is not None:
-        name_outputs(folded.graph, graph.source)  # clean-up may have joined two outputs, or left one another's shape
+        name_outputs(folded.graph, graph.outputs)  # clean-up may have joined two outputs, or left one another's shape
     forget_shapes(folded.graph)
     return planned, folded
 
@@ -184,6 +188,7 @@ def _describe(model: ir.Model, graph: Graph, planned: Plan) -> None:
             "edgebn.source_sha256": graph.sha256,
             "edgebn.folded": json.dumps(named[Folded]),
             "edgebn.kept": json.dumps(named[Kept]),
+            **graph.metadata,
         }
     )
 

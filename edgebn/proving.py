@@ -13,15 +13,17 @@ from edgebn.errors import ConversionError, InputError
 from edgebn.folding import Preference
 from edgebn.graphs import Graph
 from edgebn.locating import locate
+from edgebn.references import keras_behind, onnx_behind
 from edgebn.report import Comparison, Verdict
 from edgebn.verifying.before_writing import QuickCheck
 from edgebn.verifying.certificate import KEY, certify, graph_hash, summary
 from edgebn.verifying.data import open_data
 from edgebn.verifying.golden import golden_vectors
+from edgebn.verifying.interfaces import scored
 from edgebn.verifying.judging import open_candidate, plan_for
 from edgebn.verifying.onnx_files import in_memory, open_file
 from edgebn.verifying.probes import SAMPLES
-from edgebn.verifying.reference import Reference, keras_reference, onnx_reference
+from edgebn.verifying.reference import Reference
 from edgebn.verifying.sessions import open_runtime
 from edgebn.verifying.verdict import judge_pair
 
@@ -71,14 +73,15 @@ class Suspect:
     def golden_vectors(self, count: int) -> dict[str, bytes]:
         """The contents of `count` data sets by relative path."""
         reference = self._reference()
-        candidate = open_candidate(reference, self._file, [open_runtime(self._file, "off", 1)])
+        file = scored(self._file)
+        candidate = open_candidate(reference, file, [open_runtime(file, "off", 1)])
         plan = plan_for(reference, candidate, 0, SAMPLES)
         return golden_vectors(reference, candidate, plan, open_data(reference.name, reference.inputs, None), count)
 
     def _reference(self, *, with_truth: bool = True) -> Reference:
         if self._graph.source is not None:
-            return keras_reference(self._graph.source, with_truth=with_truth)
-        return onnx_reference(open_file(self._path))
+            return keras_behind(self._graph.source, self._file.model.metadata_props, with_truth=with_truth)
+        return onnx_behind(open_file(self._path), self._file.model.metadata_props)
 
     def _failures(self, check: QuickCheck) -> list[Comparison]:
         try:

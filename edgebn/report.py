@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any, ClassVar
 
-from edgebn.measurements import Latency, Precision, Ratio, Tuning
+from edgebn.measurements import BenchedFile, Precision, Tuning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -334,34 +334,6 @@ class Certificate(Report):
     cpu: str
     versions: dict[str, str]
     verdict: dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A file at one batch size on a number of threads. `throughput` is in samples per second, by the median.
-
-    `ratio` is None where the first file does not run at this batch size. `peak_bytes` is the most memory that loading
-    and running take in a process of its own, beyond those of a file without weights; None where it is not known.
-    """
-
-    batch_size: int
-    threads: int
-    latency: Latency
-    throughput: float
-    ratio: Ratio | None
-    peak_bytes: int | None
-
-
-@dataclasses.dataclass(frozen=True)
-class BenchedFile:
-    """What was measured of a file. `creation` is of a session; `onnx_bytes` has the data beside the file in it."""
-
-    onnx_model: str
-    onnx_sha256: str
-    onnx_bytes: int
-    creation: Latency
-    creation_ratio: Ratio
-    runs: tuple[Run, ...]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,14 +10,16 @@ from typing import Any
 from edgebn import files
 from edgebn.errors import ConversionError, InputError, UsageError
 from edgebn.graphs import open_graph
+from edgebn.interface import recorded
 from edgebn.loading import kind_of, open_source
 from edgebn.locating import explain
+from edgebn.references import keras_behind, onnx_behind
 from edgebn.report import Verdict
 from edgebn.verifying.certificate import certificate_notes, certificate_of, certify
 from edgebn.verifying.golden import vector_files
 from edgebn.verifying.judging import OnSamples
 from edgebn.verifying.onnx_files import OnnxFile, open_file
-from edgebn.verifying.reference import Reference, keras_reference, onnx_reference
+from edgebn.verifying.reference import Reference
 from edgebn.verifying.tally import Rule
 from edgebn.verifying.verdict import judge_pair
 
@@ -106,9 +108,10 @@ def _open(model_or_path: Any, onnx_path: Any, *, trust: bool) -> tuple[Reference
     path = Path(onnx_path)
     if (kind := kind_of(path)) != "onnx":
         raise InputError(f"{path}: is a Keras model ({kind}), but an ONNX file is expected here; swap the two")
+    file = open_file(path)
     if _is_onnx(model_or_path):
-        return onnx_reference(open_file(Path(model_or_path))), open_file(path)
-    return keras_reference(open_source(model_or_path, trust=trust)), open_file(path)
+        return onnx_behind(open_file(Path(model_or_path)), file.model.metadata_props), file
+    return keras_behind(open_source(model_or_path, trust=trust), file.model.metadata_props), file
 
 
 def _is_onnx(model_or_path: Any) -> bool:
@@ -118,8 +121,13 @@ def _is_onnx(model_or_path: Any) -> bool:
 def _culprit(model_or_path: Any, reference: Reference, file: OnnxFile, *, trust: bool) -> str | None:
     """Where the file went wrong, by what edgebn makes of the model itself."""
     try:
-        return explain(open_graph(model_or_path, trust=trust), reference, file)
-    except (ConversionError, InputError):  # what has no ONNX form of ours says nothing of where another's went wrong
+        interface = recorded(file.model.metadata_props, file.name)
+        return explain(open_graph(model_or_path, trust=trust, interface=interface), reference, file)
+    except (
+        ConversionError,
+        InputError,
+        UsageError,
+    ):  # what has no ONNX form of ours says nothing of where another's went wrong
         return None
 
 

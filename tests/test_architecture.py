@@ -22,13 +22,13 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("pipeline", "verification"),
     ("proving",),
     ("locating", "quantizing", "tuning"),
-    ("graphs",),
+    ("graphs", "references"),
     ("training", "exporting", "verifying", "benching", "embedding"),
     ("loading", "datasets"),
     ("folding",),
     ("backends", "files"),
-    ("tidying", "algebra", "report", "errors", "version"),
-    ("measurements",),
+    ("tidying", "algebra", "report", "interface"),
+    ("errors", "version", "measurements"),
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 
@@ -46,7 +46,7 @@ IMPORTERS = {
     "h5py": {"loading"},
     "onnx": {"benching", "pipeline", "graphs", "exporting", "loading", "proving", "quantizing", "verifying"},
     "onnx_ir": {
-        *("pipeline", "proving", "locating", "quantizing", "tuning", "graphs", "embedding"),
+        *("pipeline", "proving", "locating", "quantizing", "tuning", "graphs", "references", "embedding"),
         *("exporting", "folding", "loading", "tidying", "verifying"),
     },
     "numpy": {

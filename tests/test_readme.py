@@ -69,10 +69,10 @@ def without_rules(text: str) -> list[str]:
 def test_the_commands_run_and_print_what_readme_shows(tmp_path: Path) -> None:
     commands = shell_lines("edgebn ")
     names = [command.split()[1] for command in commands]
-    assert names == ["train", "fold-export", "verify", "fold-export", "inspect", "fold-export", "verify"]
+    assert names == ["train", "fold-export", "verify", "fold-export", "inspect", *["fold-export", "verify"] * 2]
     result = in_bash("; echo ====; ".join(commands), tmp_path)
     assert result.returncode == 0, result.stderr
-    trained, exported, verified, again, inspected, _, replayed = result.stdout.split("====\n")
+    trained, exported, verified, again, inspected, pixels, behind, _, replayed = result.stdout.split("====\n")
     written = re.findall(r"# → (.+)", "".join(blocks("sh")))
     golden = {"cnn.certificate.json", *(f"test_data_set_{index}" for index in range(4))}
     files = {file.name for file in tmp_path.iterdir()}
@@ -83,6 +83,8 @@ def test_the_commands_run_and_print_what_readme_shows(tmp_path: Path) -> None:
     assert verified.endswith("PASS: equal up to rounding\n")
     assert "has no BatchNormalization to fold" in again
     assert "1 of 1 can be folded" in inspected
+    assert "operators: Cast Conv Relu MaxPool Flatten Gemm ArgMax (7; " in pixels
+    assert behind.endswith("PASS: equal up to rounding\n")
     assert replayed.endswith("certificate: cnn.certificate.json\nPASS: equal up to rounding\n")
 
 

@@ -20,7 +20,8 @@ from edgebn.benching.timing import Call, Samples, interleaved
 from edgebn.errors import InputError, UsageError
 from edgebn.loading import kind_of
 from edgebn.loading.onnx_files import parts_of
-from edgebn.report import BenchedFile, Benchmark, Run
+from edgebn.measurements import BenchedFile, Run
+from edgebn.report import Benchmark
 
 MAX_BATCH_SIZE = 1_000_000
 MAX_THREADS = 1024

@@ -8,7 +8,8 @@ from pathlib import PurePath
 from typing import Any
 
 from edgebn.errors import UsageError
-from edgebn.report import Benchmark, Run
+from edgebn.measurements import Run
+from edgebn.report import Benchmark
 
 _STYLE = {"svg.hashsalt": "edgebn", "font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False}
 _WIDTH = 9.0

@@ -10,8 +10,8 @@ import click
 from edgebn.cli import options, tables
 
 if TYPE_CHECKING:
-    from edgebn.measurements import Ratio
-    from edgebn.report import BenchedFile, Benchmark, Run
+    from edgebn.measurements import BenchedFile, Ratio, Run
+    from edgebn.report import Benchmark
 
 
 class _Counts(click.ParamType[Any]):

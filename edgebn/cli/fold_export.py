@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgebn.cli import lower, options, tables
+from edgebn.cli import interfaces, lower, options, tables
 
 if TYPE_CHECKING:
+    from edgebn.interface import Interface
     from edgebn.report import ExportReport, Fate
 
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("model", type=options.PATH)
 @click.option(
     "-o",
-    "--output",
+    "path",
     type=options.PATH,
     help="Where to write the ONNX file. [default: MODEL.onnx or MODEL.folded.onnx, in this folder]",
 )
@@ -39,10 +40,11 @@ if TYPE_CHECKING:
 )
 @click.option("--data", metavar="NAME|FILE.npz", help="For int8 to calibrate on, and to compare on, as for verify.")
 @click.option("--no-verify", is_flag=True, help="Write what was not compared with MODEL.")
+@interfaces.options
 @options.trust
 def fold_export(
     model: Path,
-    output: Path | None,
+    path: Path | None,
     opset: int | None,
     report: Path | None,
     golden: int,
@@ -52,6 +54,7 @@ def fold_export(
     data: str | None,
     no_verify: bool,
     trust: bool,
+    interface: Interface,
 ) -> None:
     """Fold every BatchNormalization of MODEL into its neighbours, and write it as ONNX.
 
@@ -61,7 +64,7 @@ def fold_export(
     import edgebn
 
     stem = model.resolve().stem
-    output = output or Path(f"{stem}.folded.onnx" if model.suffix == ".onnx" else f"{stem}.onnx")
+    output = path or Path(f"{stem}.folded.onnx" if model.suffix == ".onnx" else f"{stem}.onnx")
     result = edgebn.fold_export(
         model,
         output,
@@ -74,6 +77,7 @@ def fold_export(
         tune=tune,
         precision=precision,
         data=data,
+        interface=interface,
     )
     _show(result)
     if golden:
@@ -82,9 +86,9 @@ def fold_export(
             if golden > 1
             else f"wrote {output.parent / 'test_data_set_0'}"
         )
-    for path in (certificate, report):
-        if path is not None:
-            click.echo(f"wrote {path}")
+    for written in (certificate, report):
+        if written is not None:
+            click.echo(f"wrote {written}")
 
 
 def _show(result: ExportReport) -> None:

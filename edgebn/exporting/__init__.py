@@ -49,7 +49,7 @@ def export(source: Source, opset: int) -> Exported:
     names = Names(source.layers)
     in_canonical_order(model.graph)
     name_inputs(model.graph, source)
-    name_outputs(model.graph, source)
+    name_outputs(model.graph, source.outputs)
     prepare(model)
     layer_constants = names.give(model.graph, converted.constants)
     return Exported(model, layer_constants, notes)

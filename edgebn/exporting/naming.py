@@ -7,7 +7,7 @@ Keras layer and its operator, `dense/MatMul`, and a tensor after the node that m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -60,9 +60,9 @@ def name_inputs(graph: ir.Graph, source: Source) -> None:
         graph.inputs.append(value)
 
 
-def name_outputs(graph: ir.Graph, source: Source) -> None:
-    """Give each output of `source` a tensor of its own, with its name and shape."""
-    for index, tensor in enumerate(source.outputs):
+def name_outputs(graph: ir.Graph, outputs: Sequence[Tensor]) -> None:
+    """Give each of these outputs a tensor of its own, with its name and shape."""
+    for index, tensor in enumerate(outputs):
         value = graph.outputs[index]
         if value.is_graph_input() or value in graph.outputs[:index]:
             copy = ir.node("Identity", [value], name=f"{tensor.name}/Identity")

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from edgebn.errors import InputError
 from edgebn.report import Comparison
+from edgebn.verifying.interfaces import scored
 from edgebn.verifying.judging import Candidate, Expecting, Judge, open_candidate, plan_for
 from edgebn.verifying.onnx_files import OnnxFile, in_memory
 from edgebn.verifying.probes import NORMAL, Plan, Probe, random_probe
@@ -64,4 +65,5 @@ class QuickCheck:
             yield Probe(probe.name, probe.inputs, probe.batch_sizes[-1:])
 
     def _candidate(self, file: OnnxFile, levels: Iterable[str] = _LEVELS) -> Candidate:
+        file = scored(file)
         return open_candidate(self.reference, file, [open_runtime(file, level, 1) for level in levels])

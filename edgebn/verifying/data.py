@@ -42,7 +42,7 @@ def open_data(model: str, inputs: Sequence[Tensor], given: str | Path | None) ->
     """The data that the caller names; the bundled digits if none are, and the model takes such.
 
     A file has an array for each input: under the input's name, or as `x_test`, `x`, `x0`, `x1`…; and labels as
-    `y_test`, `y` or `labels`, if any. Digits, uint8, are divided by 255.
+    `y_test`, `y` or `labels`, if any. Digits, uint8, are divided by 255 unless the model takes raw pixels.
 
     Raises:
         UsageError: if it is neither the name of a data set nor a file, or the model does not take digits.
@@ -60,9 +60,9 @@ def open_data(model: str, inputs: Sequence[Tensor], given: str | Path | None) ->
 
 
 def takes_digits(inputs: Sequence[Tensor]) -> bool:
-    """Whether the model has one float input for images of 28 × 28 pixels, flat or not, with one channel."""
+    """Whether the model has one input for images of 28 × 28 pixels, flat or not, with one channel: float or raw."""
     shapes = {(784,), (28, 28), (28, 28, 1), (1, 28, 28)}
-    return len(inputs) == 1 and inputs[0].shape[1:] in shapes and inputs[0].dtype == "float32"
+    return len(inputs) == 1 and inputs[0].shape[1:] in shapes and inputs[0].dtype in {"float32", "uint8"}
 
 
 def _named_digits(name: str, tensor: Tensor) -> Data:
@@ -76,8 +76,9 @@ def _named_digits(name: str, tensor: Tensor) -> Data:
     return Data(dataset.name, len(dataset.x_test), read)
 
 
-def _pixels(images: Images, tensor: Tensor) -> NDArray[np.float32]:
-    return scaled(images).reshape(len(images), *(extent or 1 for extent in tensor.shape[1:]))
+def _pixels(images: Images, tensor: Tensor) -> NDArray[Any]:
+    pixels = images if tensor.dtype == "uint8" else scaled(images)
+    return pixels.reshape(len(images), *(extent or 1 for extent in tensor.shape[1:]))
 
 
 def _from_file(path: Path, inputs: Sequence[Tensor], digits: bool) -> Data:

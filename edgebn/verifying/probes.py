@@ -29,6 +29,8 @@ _DATA_BATCH_SIZES = (1, 256)
 _SMALL_RUNS = 4
 _MOST_INDICES = 1 << 16
 _PIXELS = 255.0
+_PATTERNS = ("single elements", "border")
+"""Zeros but for some elements: what they show, other probes hide under the sums of everything else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,7 @@ class Plan:
 def probes(plan: Plan) -> Iterator[Probe]:
     """All that needs no run of a model: random and patterned inputs, and every index that an input may be."""
     floats = any(np.dtype(tensor.dtype).kind == "f" for tensor in plan.inputs)
-    for name in _kinds(plan) if floats else ("normal", "constants"):
+    for name in _kinds(plan) if floats else _kinds_of_integers(plan):
         yield random_probe(plan, name)
     if plan.index_ranges:
         yield every_index(plan)
@@ -131,8 +133,14 @@ def _permuted(array: NDArray[Any], rows: int, rng: np.random.Generator) -> NDArr
 
 def _kinds(plan: Plan) -> tuple[str, ...]:
     """The names of the random probes; pixels up to 255 for what may be an image."""
-    images = any(len(tensor.shape) == 4 and tensor.shape[-1] in {1, 3} for tensor in plan.inputs)
+    images = any(len(tensor.shape) == 4 and {1, 3} & {tensor.shape[1], tensor.shape[-1]} for tensor in plan.inputs)
     return tuple(name for name in _DRAWS if images or name != "bytes")
+
+
+def _kinds_of_integers(plan: Plan) -> tuple[str, ...]:
+    """The same where no input is a float: what is patterned for raw pixels alone."""
+    pixels = any(tensor.dtype == "uint8" and len(tensor.shape) > 1 for tensor in plan.inputs)
+    return (NORMAL, "constants", *(_PATTERNS if pixels else ()))
 
 
 def _extents(tensor: Tensor, extent: int) -> tuple[int, ...]:
@@ -147,7 +155,8 @@ def _drawn(tensor: Tensor, plan: Plan, name: str, shape: tuple[int, ...], rng: n
     highest = 256 if dtype == np.uint8 else plan.index_ranges.get(tensor.name, 2)
     if name == "constants":
         return _repeated((0, highest - 1), shape).astype(dtype)
-    return rng.integers(0, highest, shape).astype(dtype)
+    drawn = rng.integers(0, highest, shape).astype(dtype)
+    return np.where(_DRAWS[name](rng, shape) == 0.0, dtype.type(0), drawn) if name in _PATTERNS else drawn
 
 
 def _repeated(values: Sequence[float], shape: tuple[int, ...]) -> NDArray[Any]:

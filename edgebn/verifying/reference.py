@@ -32,7 +32,8 @@ class Reference:
     """A model that is right by definition.
 
     `trusted` is how far, by an output's scale, it may be from `truth` for that to count as one. `index_ranges` says how
-    many values the integer inputs that are indices may take, by the input's name.
+    many values the integer inputs that are indices may take, by the input's name. `take` makes the model's own inputs
+    of those that `run` takes. Where the file `gives_class`, the outputs are the scores of which that is the largest.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Reference:
     trusted: float = DISTRUST
     index_ranges: Mapping[str, int] = field(default_factory=dict)
     file: OnnxFile | None = None
+    take: Callable[[Inputs], Inputs] = lambda inputs: inputs
+    gives_class: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,15 +88,20 @@ def largest_moves(outputs: Outputs, moved: list[Outputs]) -> tuple[NDArray[np.fl
     )
 
 
-def keras_reference(source: Source, *, with_truth: bool = True) -> Reference:
-    """A Keras model or SavedModel; its truth costs another tracing, and can be left out."""
+def keras_reference(
+    source: Source, *, with_truth: bool = True, seen: Callable[[Source], Source] = lambda source: source
+) -> Reference:
+    """A Keras model or SavedModel; its truth costs another tracing, and can be left out.
+
+    `seen` says what of the source, and of its twin in float64, is looked at.
+    """
     return Reference(
         source.name,
         source.sha256,
         source.inputs,
         source.outputs,
-        keras_run(source),
-        float64_truth(source) if with_truth else None,
+        keras_run(seen(source)),
+        float64_truth(source, seen) if with_truth else None,
         DISTRUST if computes_in(source) is None else 1.0,
         _embedded(source),
     )
@@ -141,10 +149,10 @@ def keras_run(source: Source) -> Run:
     return run
 
 
-def float64_truth(source: Source) -> Truth | None:
+def float64_truth(source: Source, seen: Callable[[Source], Source] = lambda source: source) -> Truth | None:
     """`source` in float64; None where the model can not be rebuilt so."""
     twin = in_precision(source, "float64")
-    return None if twin is None else Truth(twin.model, keras_run(twin))
+    return None if twin is None else Truth(twin.model, keras_run(seen(twin)))
 
 
 def _batch(runtime: Runtime) -> int:

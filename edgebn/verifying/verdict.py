@@ -12,6 +12,7 @@ from edgebn.errors import InputError
 from edgebn.report import Comparison, Verdict
 from edgebn.verifying.clip_sides import clip_sides_probe
 from edgebn.verifying.data import Data, open_data
+from edgebn.verifying.interfaces import scored
 from edgebn.verifying.judging import Expecting, Judge, OnSamples, open_candidate, plan_for
 from edgebn.verifying.onnx_files import OnnxFile
 from edgebn.verifying.probes import NORMAL, OTHER_EXTENTS, SAMPLES, Plan, Probe, probes, random_probe
@@ -35,6 +36,7 @@ def judge_pair(
 ) -> Verdict:
     """Compare `file` with `reference` on everything. See `edgebn.verify`."""
     real = open_data(reference.name, reference.inputs, data)
+    file = scored(file)
     candidate = open_candidate(reference, file)
     plan = plan_for(reference, candidate, seed, SAMPLES)
     judge = Judge(reference, candidate, rule or Rule(), on_samples)

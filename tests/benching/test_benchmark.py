@@ -17,8 +17,8 @@ import edgebn
 from edgebn.benching import benchmark
 from edgebn.benching.timing import Call, Samples
 from edgebn.errors import InputError, UsageError
-from edgebn.measurements import Ratio
-from edgebn.report import Benchmark, Run
+from edgebn.measurements import Ratio, Run
+from edgebn.report import Benchmark
 from tests.benching.models import HEAD, RELU, least, save
 
 FILES = {

@@ -10,8 +10,8 @@ import pytest
 
 from edgebn.benching.plot import drawn
 from edgebn.errors import UsageError
-from edgebn.measurements import Latency, Ratio
-from edgebn.report import BenchedFile, Benchmark, Run
+from edgebn.measurements import BenchedFile, Latency, Ratio, Run
+from edgebn.report import Benchmark
 from tests.benching.models import least, save
 
 

@@ -105,7 +105,9 @@ def test_large_models_get_fewer_samples() -> None:
 def test_integers_stay_in_the_range_that_is_known_and_fill_it() -> None:
     inputs = tuple(Tensor(name, (None, 99), name) for name in ("uint8", "int32", "int64"))
     by_name = drawn(Plan(inputs, {"int64": 1000}))
-    assert list(by_name) == ["normal", "constants", EVERY_INDEX]
+    assert list(by_name) == ["normal", "constants", "single elements", "border", EVERY_INDEX]
+    assert (np.count_nonzero(by_name["single elements"].inputs[0], axis=1) <= 1).all()
+    assert not by_name["border"].inputs[0][:, 1:-1].any()
     image, flags, tokens = by_name["normal"].inputs
     assert image.dtype == np.uint8
     assert image.max() > 200
@@ -145,7 +147,7 @@ def test_digits_fill_whole_batches_of_a_fixed_size() -> None:
     "inputs",
     [
         (Tensor("image", (None, 28, 28, 3), "float32"),),
-        (Tensor("image", (None, 28, 28, 1), "uint8"),),
+        (Tensor("image", (None, 28, 28, 1), "int32"),),
         (Tensor("image", (None, None, None, 1), "float32"),),
         IMAGES + IMAGES,
         (),

@@ -1,0 +1,102 @@
+"""A reference that takes what a file takes, and a file that gives what a reference gives.
+
+The reference is wrapped in NumPy, by the definition: nothing of what writes the file has a part in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgebn.errors import InputError
+from edgebn.interface import Interface, channel_axis, layout_of, recorded, reordering
+from edgebn.loading import Tensor
+from edgebn.verifying.onnx_files import OnnxFile, in_memory
+from edgebn.verifying.reference import Inputs, Outputs, Reference, Run
+
+
+def behind(reference: Reference, interface: Interface, layout: str | None) -> Reference:
+    """The reference, of images in this layout, behind the interface: it sees (scale·x − mean)/std in its own layout.
+
+    Where it takes raw pixels itself they stay as they are. Raises InputError if it has several inputs.
+    """
+    if not interface.changes_input:
+        return replace(reference, gives_class=interface.output == "class")
+    if len(reference.inputs) != 1:
+        raise InputError(f"{reference.name}: has {len(reference.inputs)} inputs, the ONNX file speaks of one")
+    (tensor,) = reference.inputs
+    wanted = interface.layout or layout
+    shape = tuple(tensor.shape[axis] for axis in reordering(layout, wanted) or range(len(tensor.shape)))
+    scales = interface.input is not None and tensor.dtype != interface.input
+    channels = shape[channel_axis(wanted)]
+    back = reordering(wanted, layout)
+
+    def take(inputs: Inputs) -> Inputs:
+        (x,) = inputs
+        pixels = _preprocessed(x, interface, channels, channel_axis(wanted)) if scales else x
+        return (pixels if back is None else np.ascontiguousarray(pixels.transpose(back)),)
+
+    def taking(run: Run) -> Run:
+        def taken(inputs: Inputs) -> Outputs:
+            return run(take(inputs))
+
+        return taken
+
+    truth = None if reference.truth is None else replace(reference.truth, run=taking(reference.truth.run))
+    given = Tensor(tensor.name, shape, interface.input or tensor.dtype)
+    return replace(
+        reference,
+        inputs=(given,),
+        run=taking(reference.run),
+        truth=truth,
+        take=take,
+        gives_class=interface.output == "class",
+    )
+
+
+def _preprocessed(x: NDArray[Any], interface: Interface, channels: int | None, axis: int) -> NDArray[np.float32]:
+    """(scale·x − mean)/std in float64, rounded once; mean and std along the axis of the channels."""
+    along = [1] * x.ndim
+    along[axis] = -1
+    mean, std = (np.array(values, np.float64) for values in (interface.mean or (0.0,), interface.std or (1.0,)))
+    if any(each.size not in (1, channels) for each in (mean, std)):
+        raise InputError(f"the metadata speak of {max(mean.size, std.size)} channels, the input has {channels}")
+    pixels = (interface.scale * x.astype(np.float64) - mean.reshape(along)) / std.reshape(along)
+    return pixels.astype(np.float32)
+
+
+def images_of(inputs: tuple[Tensor, ...], usual: str) -> str | None:
+    """The layout of a model's images; None if it does not take images alone."""
+    return layout_of(inputs[0].shape, usual) if len(inputs) == 1 else None
+
+
+def scored(file: OnnxFile) -> OnnxFile:
+    """A file that gives a class as one that gives the scores of which that is the largest; any other as it is.
+
+    Scores say more of a model than which of them is the largest. Raises InputError unless it is ArgMax that decides.
+    """
+    if recorded(file.model.metadata_props, file.name).output != "class":
+        return file
+    twin = file.model.clone()
+    decides = twin.graph.outputs[0].producer()
+    if decides is None or len(twin.graph.outputs) != 1 or not _is_largest(decides) or decides.inputs[0] is None:
+        raise InputError(f"{file.name}: is said to give a class, which is not made by ArgMax over the scores")
+    twin.graph.outputs[0] = decides.inputs[0]
+    twin.graph.remove(decides, safe=True)
+    del twin.metadata_props["edgebn.output"]
+    return replace(in_memory(file.name, ir.to_proto(twin).SerializeToString(), twin), sha256=file.sha256)
+
+
+def _is_largest(node: ir.Node) -> bool:
+    """Whether it gives the index of the first of the largest of each row."""
+    of_rows = node.attributes.get_int("axis", 0) in {1, -1} and not node.attributes.get_int("keepdims", 1)
+    return (
+        node.op_type == "ArgMax"
+        and node.domain == ""
+        and of_rows
+        and not node.attributes.get_int("select_last_index", 0)
+    )
