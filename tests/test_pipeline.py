@@ -321,6 +321,8 @@ REPORT = {
     "versions": dict.fromkeys(
         ["edgebn", "keras", "numpy", "onnx", "onnx-ir", "onnxruntime", "tensorflow", "tf2onnx"], str
     ),
+    "tuning": None,
+    "precision": None,
 }
 
 

@@ -50,7 +50,7 @@ def turn_clips_into_relus(ledger: Ledger, preference: Preference) -> None:
 
     The shift before them goes backward or stays, sign and shift behind them go forward, each as any affine would.
     Of images, sign and shift are a convolution of each channel alone, which runtimes compute together with a Relu,
-    in their own layout; Max and Min are not. By preference that is worth a node, and done where no sign is needed.
+    in their own layout; Max and Min are not. RELUS has it so where that takes a node more, and where all signs are +.
     """
     for node in ledger.view.nodes():
         edit = ledger.router.edit(node)

@@ -70,6 +70,7 @@ def test_the_report_says_what_the_files_do(
     assert found.onnx_bytes == report.onnx_bytes == path.stat().st_size
     assert found.float32_bytes == trained.onnx.stat().st_size
     assert found.float32_sha256 == trained.report.onnx_sha256
+    assert report.nodes[-1] == "Softmax"  # probabilities stay float32
     assert found.onnx_bytes < {"fp16": 0.55, "int8": 0.35}[precision] * found.float32_bytes
     if calibrated:
         x, y = x[1::2], y[1::2]
