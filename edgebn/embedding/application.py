@@ -143,6 +143,8 @@ def open_application(path: Path) -> Application:
     taken: set[str] = set()
     inputs = tuple(_port(path, value, "input", taken) for value in model.graph.inputs)
     outputs = tuple(_port(path, value, "output", taken) for value in model.graph.outputs)
+    if repeated := {port.name for port in outputs if [each.name for each in outputs].count(port.name) > 1}:
+        raise InputError(f"{path}: gives {min(repeated)} twice; name it once among the outputs")
     if not inputs or not outputs:
         raise InputError(f"{path}: has no inputs or no outputs; there is nothing to run")
     content = ir.to_proto(model).SerializeToString(deterministic=True) if parts_of(path) else path.read_bytes()

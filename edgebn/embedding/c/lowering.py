@@ -31,7 +31,7 @@ class Lowering:
     def __init__(self, graph: ir.Graph, name: str, ports: Sequence[str], public: Collection[str]) -> None:
         """`ports` are the C names under which the caller passes inputs and outputs; `public` are taken as well."""
         self.graph, self.model_name = graph, name
-        self._ports = dict(zip((*graph.inputs, *graph.outputs), ports, strict=True))
+        self._inputs, self._outputs = ports[: len(graph.inputs)], ports[len(graph.inputs) :]
         self.steps: list[Step] = []
         self.names: set[str] = {*LOCAL_NAMES, *LIBRARY_NAMES, *ports, *public}
         self._tensors: set[str] = set(LOCAL_NAMES)
@@ -41,17 +41,17 @@ class Lowering:
 
     def run(self, rules: Mapping[str, Rule]) -> list[Step]:
         """Lower every node; returns the steps in order."""
-        for value in self.graph.inputs:
+        for value, port in zip(self.graph.inputs, self._inputs, strict=True):
             buffer = self.buffer(value, shape_of(value))
-            buffer.kind, buffer.port = "input", self._ports[value]
+            buffer.kind, buffer.port = "input", port
             self._operands[value] = row_major(buffer, shape_of(value))
         for node in self.graph:
             if node.op_type != "Split" and any(_is_used(value) for value in node.outputs[1:]):
                 raise self.refusal(node, "has a second output in use")
             if node not in self.done:
                 rules[node.op_type](self, node)
-        for value in self.graph.outputs:
-            self._output(value)
+        for value, port in zip(self.graph.outputs, self._outputs, strict=True):
+            self._output(value, port)
         return self.steps
 
     # values
@@ -70,7 +70,7 @@ class Lowering:
         chosen = identifier(name, self.names | self._tensors)
         self.names.add(chosen)
         self._tensors.add(chosen)
-        return row_major(Buffer(chosen, array.size, "constant", array), array.shape)
+        return row_major(Buffer(chosen, array.size, "constant", array), np.shape(data))
 
     def known(self, value: ir.Value | None) -> Array | None:
         """The value of a constant, views of constants included; None for what is computed."""
@@ -180,7 +180,12 @@ class Lowering:
         return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
     def may_join(self, reader: ir.Node, value: ir.Value) -> bool:
-        """Whether a pointwise reader of `value` can be computed with it: all else that it reads is there."""
+        """Whether a pointwise reader of `value` can be computed with it: all else that it reads is there.
+
+        A Clip overwrites the running value before it reads its second bound.
+        """
+        if reader.op_type == "Clip" and value in reader.inputs[1:]:
+            return False
         return shape_of(reader.outputs[0]) == shape_of(value) and all(
             each is value or self.is_ready(each) for each in reader.inputs if each is not None
         )
@@ -217,15 +222,13 @@ class Lowering:
 
     # rules
 
-    def _output(self, value: ir.Value) -> None:
+    def _output(self, value: ir.Value, port: str) -> None:
         """Have a tensor in the caller's hands: in a buffer that is its own, or copied into one."""
         operand = self.operand(value)
         if operand.buffer.kind == "scratch" and operand.is_whole():
-            operand.buffer.kind, operand.buffer.port = "output", self._ports[value]
+            operand.buffer.kind, operand.buffer.port = "output", port
             return
-        buffer = Buffer(
-            identifier(f"{value.name}_output", self._tensors), operand.size, "output", port=self._ports[value]
-        )
+        buffer = Buffer(identifier(f"{value.name}_output", self._tensors), operand.size, "output", port=port)
         function = self.unique(f"write_{value.name}")
         text = f"Copy: {list(operand.shape)}, row by row"
         place = row_major(buffer, operand.shape)

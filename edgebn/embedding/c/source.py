@@ -8,9 +8,12 @@ from typing import Any
 
 from edgebn.embedding.application import Application
 from edgebn.embedding.c.program import Program, compile_graph
-from edgebn.embedding.c.text import KEYWORDS, bounded, identifier, wrapped
+from edgebn.embedding.c.text import KEYWORDS, identifier, literals, wrapped
 from edgebn.embedding.golden import Array
 from edgebn.embedding.rendering import render
+
+MACROS = ("FLT_MAX", "INFINITE", "NOT_A_NUMBER")
+"""What the program defines, or includes, if it needs it."""
 
 
 def c_files(app: Application) -> Mapping[str, bytes]:
@@ -37,11 +40,14 @@ def c_values(app: Application) -> tuple[str, dict[str, Any]]:
     ports = [name for name, _ in (*values["inputs"], *values["outputs"])]
     program = compile_graph(app.model, app.path, ports, _public(prefix))
     calls = list(program.calls())
+    body, definitions = "\n\n".join(_body(program)), list(program.definitions())
     used = set(re.findall(r"\w+", " ".join(calls)))
     return prefix, {
         **values,
         "program": program,
-        "body": "\n\n".join(_body(program)),
+        "body": body,
+        "definitions": definitions,
+        "macros": {name for name in MACROS if any(name in text for text in (body, *definitions))},
         "calls": calls,
         "unused": [name for name in (*ports, "scratch") if name not in used],
     }
@@ -80,5 +86,5 @@ def _body(program: Program) -> Iterator[str]:
 
 
 def _rows(samples: Array) -> str:
-    rows = ("\n".join(f"        {line}" for line in wrapped(bounded(sample), 112)) for sample in samples)
+    rows = ("\n".join(f"        {line}" for line in wrapped(literals(sample), 112)) for sample in samples)
     return "\n".join(f"    {{\n{row}\n    }}," for row in rows)

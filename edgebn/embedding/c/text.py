@@ -220,20 +220,16 @@ def at(pointer: str, offset: Index) -> str:
 
 
 def literal(number: float) -> str:
-    """A float constant that reads back as the same float32."""
+    """A float constant that reads back as the same float32; INFINITE and NOT_A_NUMBER are macros of the program."""
     if not np.isfinite(number):
-        raise ValueError(f"{number} has no literal in C")
+        return "NOT_A_NUMBER" if np.isnan(number) else "INFINITE" if number > 0 else "-INFINITE"
     text = str(np.float32(number))
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
 
 
-def bounded(array: np.ndarray[Any, Any]) -> Iterator[str]:
-    """Array elements as literals. What is infinite, the bound of a clip that has none there, becomes ±FLT_MAX."""
-    for number in array.reshape(-1):
-        if np.isinf(number):
-            yield "FLT_MAX" if number > 0 else "-FLT_MAX"
-        else:
-            yield literal(number)
+def literals(array: np.ndarray[Any, Any]) -> Iterator[str]:
+    """Array elements as literals."""
+    return map(literal, array.reshape(-1))
 
 
 def identifier(name: str, taken: set[str]) -> str:
