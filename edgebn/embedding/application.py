@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from edgebn.embedding.golden import Golden, golden_vectors
+from edgebn.embedding.names import file_name, identifier, plain
 from edgebn.errors import InputError
 from edgebn.loading.onnx_files import open_onnx, parts_of
 
@@ -69,8 +69,8 @@ class Application:
 
     @property
     def name(self) -> str:
-        """The file's name without its suffix."""
-        return self.path.stem
+        """The file's name without its suffix, and without what could end a comment or a string."""
+        return plain(self.path.stem)
 
     @property
     def sha256(self) -> str:
@@ -148,7 +148,7 @@ def open_application(path: Path) -> Application:
     if not inputs or not outputs:
         raise InputError(f"{path}: has no inputs or no outputs; there is nothing to run")
     content = ir.to_proto(model).SerializeToString(deterministic=True) if parts_of(path) else path.read_bytes()
-    name = program_name(path.stem, set())
+    name = file_name(path.stem)
     return Application(path, name, content, model, inputs, outputs, dict(model.metadata_props))
 
 
@@ -168,16 +168,4 @@ def _port(path: Path, value: ir.Value, role: str, taken: set[str]) -> Port:
         )
     batched = extents[0] is None if extents else False
     known = tuple(extent for extent in extents if extent is not None)
-    return Port(name, program_name(name, taken), known, batched)
-
-
-def program_name(name: str, taken: set[str]) -> str:
-    """A lower-case identifier that resembles `name` and is not among `taken`, to which it is added."""
-    base = re.sub(r"_{2,}", "_", re.sub(r"\W", "_", name, flags=re.ASCII)).strip("_").lower() or "tensor"
-    base = f"n{base}" if base[0].isdigit() else base
-    chosen, count = base, 1
-    while chosen in taken:
-        count += 1
-        chosen = f"{base}_{count}"
-    taken.add(chosen)
-    return chosen
+    return Port(name, identifier(name, taken), known, batched)

@@ -8,8 +8,9 @@ from typing import Any
 
 from edgebn.embedding.application import Application
 from edgebn.embedding.c.program import Program, compile_graph
-from edgebn.embedding.c.text import KEYWORDS, identifier, literals, wrapped
+from edgebn.embedding.c.text import literals, wrapped
 from edgebn.embedding.golden import Array
+from edgebn.embedding.names import identifier
 from edgebn.embedding.rendering import render
 
 MACROS = ("FLT_MAX", "INFINITE", "NOT_A_NUMBER")
@@ -55,9 +56,8 @@ def c_values(app: Application) -> tuple[str, dict[str, Any]]:
 
 def c_names(app: Application) -> tuple[str, dict[str, Any]]:
     """The prefix of all public C names, and the C names of inputs and outputs for the templates."""
-    taken = set(KEYWORDS | {"scratch", "model"})
-    prefix = identifier(app.identifier, taken)
-    taken |= _public(prefix)
+    prefix = app.identifier
+    taken = {"scratch", "model", "library", "opened", *_public(prefix)}
     inputs, outputs = ([(identifier(port.name, taken), port) for port in ports] for ports in (app.inputs, app.outputs))
     return prefix, {
         "app": app,
@@ -70,7 +70,15 @@ def c_names(app: Application) -> tuple[str, dict[str, Any]]:
 
 
 def _public(prefix: str) -> set[str]:
-    return {f"{prefix}_run", f"{prefix}_labels", f"{prefix}_open", f"{prefix}_close", f"{prefix}_onnx"}
+    return {
+        prefix,
+        f"{prefix}_model",
+        f"{prefix}_run",
+        f"{prefix}_labels",
+        f"{prefix}_open",
+        f"{prefix}_close",
+        f"{prefix}_onnx",
+    }
 
 
 def c_string(text: str) -> str:
