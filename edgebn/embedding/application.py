@@ -90,7 +90,8 @@ class Application:
             return ()
         try:
             names = json.loads(text)
-        except ValueError:
+            "".join(names).encode()
+        except (ValueError, TypeError, RecursionError):
             names = None
         if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
             raise InputError(f"{self.path}: its metadata {LABELS} is not a JSON list of strings; write it anew")

@@ -112,6 +112,41 @@ def test_it_overwrites_its_own_files_alone(tmp_path: Path) -> None:
     assert (app / "notes.txt").read_text() == "mine"
 
 
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    mine, app = tmp_path / "mine.txt", tmp_path / "app"
+    mine.write_text("mine")
+    app.mkdir()
+    for name in ("mlp.h", "edgebn.json"):
+        (app / name).symlink_to(mine)
+        for force in (False, True):
+            with pytest.raises(UsageError, match=r"is a link, and would be written through"):
+                edgebn.embed(MLP, "c", app, force=force)
+        (app / name).unlink()
+    (app / "mlp.c").symlink_to(tmp_path / "nothing")
+    with pytest.raises(UsageError, match=r"is a link"):
+        edgebn.embed(MLP, "c", app)
+    assert mine.read_text() == "mine"
+    assert [each.name for each in app.iterdir()] == ["mlp.c"]
+
+
+def test_a_record_that_is_none_of_its_own(tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "edgebn.json").write_text('{"files": {}}')
+    with pytest.raises(UsageError, match=r"edgebn\.json: was not written by edgebn"):
+        edgebn.embed(MLP, "c", app)
+    edgebn.embed(MLP, "c", app, force=True)
+    edgebn.embed(MLP, "c", app)
+
+
+def test_several_targets_in_one_folder(tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    edgebn.embed(MLP, "c", app)
+    edgebn.embed(MLP, "node", app)
+    edgebn.embed(MLP, "c", app)
+    edgebn.embed(MLP, "node", app)
+
+
 def with_metadata(folder: Path, **metadata: str) -> Path:
     model = onnx.load(MLP)
     helper.set_model_props(model, metadata)
