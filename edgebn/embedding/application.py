@@ -142,13 +142,15 @@ def open_application(path: Path) -> Application:
     """
     model = open_onnx(path)
     taken: set[str] = set()
+    content = ir.to_proto(model).SerializeToString(deterministic=True) if parts_of(path) else path.read_bytes()
+    for value in [value for value in model.graph.inputs if value.is_initializer()]:
+        model.graph.inputs.remove(value)  # how files of IR version 3 hold their weights
     inputs = tuple(_port(path, value, "input", taken) for value in model.graph.inputs)
     outputs = tuple(_port(path, value, "output", taken) for value in model.graph.outputs)
     if repeated := {port.name for port in outputs if [each.name for each in outputs].count(port.name) > 1}:
         raise InputError(f"{path}: gives {min(repeated)} twice; name it once among the outputs")
     if not inputs or not outputs:
         raise InputError(f"{path}: has no inputs or no outputs; there is nothing to run")
-    content = ir.to_proto(model).SerializeToString(deterministic=True) if parts_of(path) else path.read_bytes()
     name = file_name(path.stem)
     return Application(path, name, content, model, inputs, outputs, dict(model.metadata_props))
 

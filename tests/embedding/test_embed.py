@@ -221,6 +221,40 @@ def test_damaged_golden_vectors(damage: str, tmp_path: Path) -> None:
         edgebn.embed(path, "c", tmp_path / "app")
 
 
+def test_golden_vectors_of_another_model(tmp_path: Path) -> None:
+    path = with_metadata(tmp_path)
+    model = onnx.load(path)
+    for each in model.graph.initializer:
+        array = numpy_helper.to_array(each)
+        if array.dtype == np.float32:
+            each.CopyFrom(numpy_helper.from_array(array * np.float32(0.5), each.name))
+    saved(model, tmp_path, "mlp.onnx")
+    with pytest.raises(InputError, match=r"test_data_set_0 and so on, are of another model: probabilities differs by"):
+        edgebn.embed(path, "c", tmp_path / "app")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_output_of_another_shape_than_declared(target: str, tmp_path: Path) -> None:
+    model = one_node("Relu", ["batch", 8])
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", FLOAT, ["batch", 4]))
+    with pytest.raises(InputError, match=r"output y is of shape \[1, 8\] for one sample, but the file says"):
+        edgebn.embed(saved(model, tmp_path), target, tmp_path / "app")
+
+
+def test_weights_among_the_inputs_are_no_inputs(tmp_path: Path) -> None:
+    model = one_node("Add", ["batch", 2])
+    model.graph.node[0].input.append("w")
+    model.graph.input.append(helper.make_tensor_value_info("w", FLOAT, [2]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 2], np.float32), "w"))
+    path = saved(model, tmp_path)
+    edgebn.embed(path, "python", tmp_path / "python")
+    assert run(sys.executable, "m.py", "selftest", folder=tmp_path / "python").endswith("PASS\n")
+    edgebn.embed(path, "c", tmp_path / "c")
+    assert "m_run(const float *x, float *y, float *scratch)" in (tmp_path / "c" / "m.h").read_text()
+    compile_c("gcc", "-o", tmp_path / "selftest", *sorted((tmp_path / "c").glob("*.c")))
+    assert run(tmp_path / "selftest", folder=tmp_path).endswith("PASS\n")
+
+
 @pytest.mark.parametrize("name", ["float.onnx", "3 *: café.onnx", "__.onnx", "x.onnx"])
 def test_any_file_name_makes_a_name_in_c(name: str, tmp_path: Path) -> None:
     path = saved(one_node("Relu", ["batch", 3]), tmp_path, name)
