@@ -15,6 +15,7 @@ import onnx_ir as ir
 from edgebn.embedding.golden import Golden, golden_vectors
 from edgebn.embedding.names import file_name, identifier, plain
 from edgebn.errors import InputError
+from edgebn.interface import Interface, recorded
 from edgebn.loading.onnx_files import open_onnx, parts_of
 
 LABELS = "edgebn.labels"
@@ -114,6 +115,20 @@ class Application:
         if given not in RANGES:
             raise InputError(f"{self.path}: its metadata {PIXEL_RANGE} is {given!r}; known are {', '.join(RANGES)}")
         return RANGES[given]
+
+    @cached_property
+    def interface(self) -> Interface:
+        """What else the file says of what it takes and gives."""
+        return recorded({key: value for key, value in self.metadata.items() if key != LABELS}, str(self.path))
+
+    @property
+    def meaning(self) -> str:
+        """What the scores are, and in what order an image's numbers come, in sentences; empty if nothing is said."""
+        layouts = {"nchw": "Images come channel by channel.", "nhwc": "Images come pixel by pixel, channels last."}
+        outputs = {"logits": "The scores are logits: a softmax makes probabilities of them."}
+        outputs["probabilities"] = "The scores are probabilities."
+        said = (layouts.get(self.interface.layout or ""), outputs.get(self.interface.output or ""))
+        return " ".join(each for each in said if each)
 
     @property
     def preprocessing(self) -> str:

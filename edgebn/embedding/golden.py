@@ -137,7 +137,10 @@ def _computed(
         rows = [
             session.run(
                 [port.name for port in outputs],
-                {port.name: one.reshape(port.tensor_shape) for port, one in zip(inputs, sample, strict=True)},
+                {
+                    port.name: np.asarray(one).reshape(port.tensor_shape)
+                    for port, one in zip(inputs, sample, strict=True)
+                },
             )
             for sample in zip(*given, strict=True)
         ]

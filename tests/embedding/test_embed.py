@@ -172,9 +172,20 @@ def test_labels_and_pixels_come_from_the_file(tmp_path: Path) -> None:
     assert run(tmp_path / "main", folder=tmp_path).splitlines() == labels
 
 
+def test_what_the_scores_are_comes_from_the_file(tmp_path: Path) -> None:
+    path = with_metadata(tmp_path, **{"edgebn.output": "logits", "edgebn.layout": "nhwc"})
+    edgebn.embed(path, "wasm", tmp_path / "app")
+    readme = (tmp_path / "app" / "README.md").read_text()
+    assert "Images come pixel by pixel, channels last. The scores are logits: a softmax makes" in readme
+    assert "Math.exp" in (tmp_path / "app" / "index.html").read_text()
+    edgebn.embed(MLP, "wasm", tmp_path / "plain")
+    assert "Math.exp" not in (tmp_path / "plain" / "index.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
+        ("edgebn.output", "votes", "its metadata .* are damaged: output 'votes'"),
         ("edgebn.labels", "zero, one", "is not a JSON list of strings"),
         ("edgebn.labels", '["zero"]', "names 1 classes, but probabilities has 10 scores"),
         ("Image.NominalPixelRange", "0 to 7", "known are NominalRange_0_255"),
@@ -185,8 +196,9 @@ def test_metadata_that_makes_no_sense(key: str, value: str, message: str, tmp_pa
         edgebn.embed(with_metadata(tmp_path, **{key: value}), "wasm", tmp_path / "app")
 
 
-def test_golden_vectors_are_made_where_there_are_none(tmp_path: Path) -> None:
-    result = edgebn.embed(saved(one_node("Relu", ["batch", 3, 2]), tmp_path), "c", tmp_path / "app")
+@pytest.mark.parametrize("shape", [["batch", 3, 2], []])
+def test_golden_vectors_are_made_where_there_are_none(shape: list[int | str], tmp_path: Path) -> None:
+    result = edgebn.embed(saved(one_node("Relu", shape), tmp_path), "c", tmp_path / "app")
     assert (result.golden_samples, result.golden_origin) == (3, "noise of seed 0, and what onnxruntime made of it")
     compile_c("gcc", "-o", tmp_path / "selftest", *sorted((tmp_path / "app").glob("*.c")))
     assert run(tmp_path / "selftest", folder=tmp_path).endswith("PASS\n")
