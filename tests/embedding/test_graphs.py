@@ -104,7 +104,7 @@ CASES: dict[str, Callable[[], onnx.ModelProto]] = {
     ),
     **{
         f"a mean of windows padded by {side}, padding counted": lambda side=side: graph(  # type: ignore[misc]
-            [node("AveragePool", "x", kernel_shape=[3, 2], strides=[2, 2], auto_pad=side, count_include_pad=1)],
+            [node("AveragePool", "x", kernel_shape=[5, 4], strides=[2, 2], auto_pad=side, count_include_pad=1)],
             {"x": [1, 2, 8, 9]},
             {"y": [1, 2, 4, 5]},
         )
@@ -114,9 +114,12 @@ CASES: dict[str, Callable[[], onnx.ModelProto]] = {
         [node("Relu", "x")], {"x": ["n", 4], "z": [4]}, {"y": ["n", 4], "x": ["n", 4]}
     ),
     "seven loops": lambda: graph(
-        [node("Transpose", "x", "t", perm=[6, 4, 2, 0, 1, 3, 5]), node("Add", "tz")],
-        {"x": [2] * 7, "z": [2] * 7},
+        [node("Slice", "xsea", "c"), node("Transpose", "c", "t", perm=[6, 5, 4, 3, 2, 1, 0]), node("Add", "tz")],
+        {"x": [3] * 7, "z": [2] * 7},
         {"y": [2] * 7},
+        s=integers(*[0] * 7),
+        e=integers(*[2] * 7),
+        a=integers(*range(7)),
     ),
     "bounds of a number that are computed": lambda: graph(
         [node("Mul", "ht", "u"), node("Clip", "xau")],
