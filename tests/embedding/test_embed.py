@@ -143,8 +143,8 @@ def test_several_targets_in_one_folder(tmp_path: Path) -> None:
     app = tmp_path / "app"
     edgebn.embed(MLP, "c", app)
     edgebn.embed(MLP, "node", app)
-    edgebn.embed(MLP, "c", app)
-    edgebn.embed(MLP, "node", app)
+    edgebn.embed(with_metadata(tmp_path, changed="yes"), "c", app)
+    assert {"mlp.c", "mlp.mjs"} <= set(json.loads((app / "edgebn.json").read_text())["files"])
 
 
 def with_metadata(folder: Path, **metadata: str) -> Path:
