@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,9 @@ from pathlib import Path
 import onnx_ir as ir
 
 from edgebn.embedding.golden import Golden, golden_vectors
+from edgebn.embedding.names import file_name, identifier, plain
 from edgebn.errors import InputError
+from edgebn.interface import Interface, recorded
 from edgebn.loading.onnx_files import open_onnx, parts_of
 
 LABELS = "edgebn.labels"
@@ -69,8 +70,8 @@ class Application:
 
     @property
     def name(self) -> str:
-        """The file's name without its suffix."""
-        return self.path.stem
+        """The file's name without its suffix, and without what could end a comment or a string."""
+        return plain(self.path.stem)
 
     @property
     def sha256(self) -> str:
@@ -90,7 +91,8 @@ class Application:
             return ()
         try:
             names = json.loads(text)
-        except ValueError:
+            "".join(names).encode()
+        except (ValueError, TypeError, RecursionError):
             names = None
         if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
             raise InputError(f"{self.path}: its metadata {LABELS} is not a JSON list of strings; write it anew")
@@ -113,6 +115,20 @@ class Application:
         if given not in RANGES:
             raise InputError(f"{self.path}: its metadata {PIXEL_RANGE} is {given!r}; known are {', '.join(RANGES)}")
         return RANGES[given]
+
+    @cached_property
+    def interface(self) -> Interface:
+        """What else the file says of what it takes and gives."""
+        return recorded({key: value for key, value in self.metadata.items() if key != LABELS}, str(self.path))
+
+    @property
+    def meaning(self) -> str:
+        """What the scores are, and in what order an image's numbers come, in sentences; empty if nothing is said."""
+        layouts = {"nchw": "Images come channel by channel.", "nhwc": "Images come pixel by pixel, channels last."}
+        outputs = {"logits": "The scores are logits: a softmax makes probabilities of them."}
+        outputs["probabilities"] = "The scores are probabilities."
+        said = (layouts.get(self.interface.layout or ""), outputs.get(self.interface.output or ""))
+        return " ".join(each for each in said if each)
 
     @property
     def preprocessing(self) -> str:
@@ -141,12 +157,16 @@ def open_application(path: Path) -> Application:
     """
     model = open_onnx(path)
     taken: set[str] = set()
+    content = ir.to_proto(model).SerializeToString(deterministic=True) if parts_of(path) else path.read_bytes()
+    for value in [value for value in model.graph.inputs if value.is_initializer()]:
+        model.graph.inputs.remove(value)  # how files of IR version 3 hold their weights
     inputs = tuple(_port(path, value, "input", taken) for value in model.graph.inputs)
     outputs = tuple(_port(path, value, "output", taken) for value in model.graph.outputs)
+    if repeated := {port.name for port in outputs if [each.name for each in outputs].count(port.name) > 1}:
+        raise InputError(f"{path}: gives {min(repeated)} twice; name it once among the outputs")
     if not inputs or not outputs:
         raise InputError(f"{path}: has no inputs or no outputs; there is nothing to run")
-    content = ir.to_proto(model).SerializeToString(deterministic=True) if parts_of(path) else path.read_bytes()
-    name = program_name(path.stem, set())
+    name = file_name(path.stem)
     return Application(path, name, content, model, inputs, outputs, dict(model.metadata_props))
 
 
@@ -166,16 +186,4 @@ def _port(path: Path, value: ir.Value, role: str, taken: set[str]) -> Port:
         )
     batched = extents[0] is None if extents else False
     known = tuple(extent for extent in extents if extent is not None)
-    return Port(name, program_name(name, taken), known, batched)
-
-
-def program_name(name: str, taken: set[str]) -> str:
-    """A lower-case identifier that resembles `name` and is not among `taken`, to which it is added."""
-    base = re.sub(r"_{2,}", "_", re.sub(r"\W", "_", name, flags=re.ASCII)).strip("_").lower() or "tensor"
-    base = f"n{base}" if base[0].isdigit() else base
-    chosen, count = base, 1
-    while chosen in taken:
-        count += 1
-        chosen = f"{base}_{count}"
-    taken.add(chosen)
-    return chosen
+    return Port(name, identifier(name, taken), known, batched)

@@ -47,17 +47,39 @@ def golden_vectors(path: Path, content: bytes, inputs: Sequence[Port], outputs: 
     """Those in the folders test_data_set_0, 1 … beside the model; if there are none, what onnxruntime makes of noise.
 
     Raises:
-        InputError: if a file of theirs is damaged, or of another shape than the model's tensors.
+        InputError: if a file of theirs is damaged, of another shape than the model's tensors, or belongs to another
+            model: then onnxruntime computes something else.
         ConversionError: if onnxruntime can not run the model.
     """
     folders = sorted(path.parent.glob("test_data_set_*"), key=lambda each: (len(each.name), each.name))
-    golden = _found(folders, inputs, outputs) if folders else _made(path, content, inputs, outputs)
+    found = _found(folders, inputs, outputs) if folders else None
+    rng = np.random.default_rng(0)
+    given = found[0] if found else tuple(rng.random((MADE_SAMPLES, *port.shape), np.float32) for port in inputs)
+    computed = _computed(path, content, inputs, outputs, given)
+    if found is None:
+        golden = Golden(given, computed, "noise of seed 0, and what onnxruntime made of it")
+    else:
+        golden = Golden(*found, "the golden vectors beside the model")
     if not all(np.isfinite(array).all() for array in (*golden.inputs, *golden.outputs)):
         raise InputError(f"{path}: {golden.origin} hold what is no finite number; an app can not be tested by that")
+    _check_fit(folders, golden, computed, outputs)
     return golden
 
 
-def _found(folders: Sequence[Path], inputs: Sequence[Port], outputs: Sequence[Port]) -> Golden:
+def _check_fit(folders: Sequence[Path], golden: Golden, computed: Sequence[Array], outputs: Sequence[Port]) -> None:
+    for port, array, expected, tolerance in zip(outputs, computed, golden.outputs, golden.tolerances, strict=True):
+        difference = np.abs(array - expected).max(initial=0.0)
+        if not difference <= tolerance:
+            raise InputError(
+                f"{folders[0].parent}: its golden vectors, {folders[0].name} and so on, are of another model: "
+                f"{port.name} differs by {difference:.1e} from what onnxruntime computes; move them away, or make them "
+                "anew"
+            )
+
+
+def _found(
+    folders: Sequence[Path], inputs: Sequence[Port], outputs: Sequence[Port]
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     sets = [[_samples(folder, "input", inputs), _samples(folder, "output", outputs)] for folder in folders]
     given, expected = (
         tuple(np.concatenate(arrays)[:MOST_SAMPLES] for arrays in zip(*(each[side] for each in sets), strict=True))
@@ -65,7 +87,7 @@ def _found(folders: Sequence[Path], inputs: Sequence[Port], outputs: Sequence[Po
     )
     if len({len(each) for each in (*given, *expected)}) > 1:
         raise InputError(f"{folders[0]}: its inputs and outputs are not of equally many samples; make them anew")
-    return Golden(given, expected, "the golden vectors beside the model")
+    return given, expected
 
 
 def as_json(golden: Golden) -> bytes:
@@ -105,23 +127,32 @@ def _samples(folder: Path, role: str, ports: Sequence[Port]) -> list[Array]:
     return found
 
 
-def _made(path: Path, content: bytes, inputs: Sequence[Port], outputs: Sequence[Port]) -> Golden:
-    rng = np.random.default_rng(0)
-    given = [rng.random((MADE_SAMPLES, *port.shape), np.float32) for port in inputs]
+def _computed(
+    path: Path, content: bytes, inputs: Sequence[Port], outputs: Sequence[Port], given: Sequence[Array]
+) -> tuple[Array, ...]:
+    """What onnxruntime makes of each sample: for each output an array (samples, *shape)."""
     onnxruntime = backends.onnxruntime()
     try:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         rows = [
             session.run(
-                None,
-                {port.name: each[index].reshape(port.tensor_shape) for port, each in zip(inputs, given, strict=True)},
+                [port.name for port in outputs],
+                {
+                    port.name: np.asarray(one).reshape(port.tensor_shape)
+                    for port, one in zip(inputs, sample, strict=True)
+                },
             )
-            for index in range(MADE_SAMPLES)
+            for sample in zip(*given, strict=True)
         ]
     except backends.onnxruntime_errors() as error:
         raise ConversionError(f"{path}: onnxruntime can not run it: {' '.join(str(error).split())[:300]}") from error
-    made = tuple(
-        np.stack([np.asarray(row[index], np.float32).reshape(port.shape) for row in rows])
-        for index, port in enumerate(outputs)
-    )
-    return Golden(tuple(given), made, "noise of seed 0, and what onnxruntime made of it")
+    return tuple(_stacked(path, port, column) for port, column in zip(outputs, zip(*rows, strict=True), strict=True))
+
+
+def _stacked(path: Path, port: Port, column: Sequence[Array]) -> Array:
+    if any(array.size != port.size for array in column):
+        raise InputError(
+            f"{path}: output {port.name} is of shape {list(column[0].shape)} for one sample, but the file says "
+            f"{list(port.tensor_shape)}; only its first extent may be open, and must be the batch"
+        )
+    return np.stack([np.asarray(array, np.float32).reshape(port.shape) for array in column])

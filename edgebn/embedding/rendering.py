@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -38,5 +37,7 @@ def _environment() -> Any:
 
 
 def _ports(ports: Sequence[Port]) -> str:
-    """Names and shapes as an object that Python and JavaScript read alike."""
-    return json.dumps({port.name: port.tensor_shape for port in ports})
+    """Pairs of a name and a shape, in order, as Python and JavaScript read them alike, within a page too."""
+    from jinja2.utils import htmlsafe_json_dumps
+
+    return str(htmlsafe_json_dumps([(port.name, port.tensor_shape) for port in ports]))

@@ -46,7 +46,7 @@ def run(*command: str | Path, folder: Path, ok: bool = True) -> str:
     return done.stdout
 
 
-def opened(model: onnx.ModelProto, folder: Path, name: str = "model") -> Application:
+def opened(model: onnx.ModelProto, folder: Path, name: str = "m") -> Application:
     """A model in memory as an application."""
     path = folder / f"{name}.onnx"
     path.write_bytes(model.SerializeToString())
@@ -74,7 +74,7 @@ def run_c(app: Application, inputs: Sequence[np.ndarray], folder: Path, compiler
     """Compile an application and run one sample."""
     write_library(app, folder)
     library = folder / "model.so"
-    compile_c(compiler, "-O2", "-shared", "-fPIC", "-o", library, folder / f"{app.identifier}.c")
+    compile_c(compiler, "-O2", "-Wshadow", "-shared", "-fPIC", "-o", library, folder / f"{app.identifier}.c")
     return call(ctypes.CDLL(str(library)), app, inputs)
 
 

@@ -112,6 +112,41 @@ def test_it_overwrites_its_own_files_alone(tmp_path: Path) -> None:
     assert (app / "notes.txt").read_text() == "mine"
 
 
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    mine, app = tmp_path / "mine.txt", tmp_path / "app"
+    mine.write_text("mine")
+    app.mkdir()
+    for name in ("mlp.h", "edgebn.json"):
+        (app / name).symlink_to(mine)
+        for force in (False, True):
+            with pytest.raises(UsageError, match=r"is a link, and would be written through"):
+                edgebn.embed(MLP, "c", app, force=force)
+        (app / name).unlink()
+    (app / "mlp.c").symlink_to(tmp_path / "nothing")
+    with pytest.raises(UsageError, match=r"is a link"):
+        edgebn.embed(MLP, "c", app)
+    assert mine.read_text() == "mine"
+    assert [each.name for each in app.iterdir()] == ["mlp.c"]
+
+
+def test_a_record_that_is_none_of_its_own(tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "edgebn.json").write_text('{"files": {}}')
+    with pytest.raises(UsageError, match=r"edgebn\.json: was not written by edgebn"):
+        edgebn.embed(MLP, "c", app)
+    edgebn.embed(MLP, "c", app, force=True)
+    edgebn.embed(MLP, "c", app)
+
+
+def test_several_targets_in_one_folder(tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    edgebn.embed(MLP, "c", app)
+    edgebn.embed(MLP, "node", app)
+    edgebn.embed(with_metadata(tmp_path, changed="yes"), "c", app)
+    assert {"mlp.c", "mlp.mjs"} <= set(json.loads((app / "edgebn.json").read_text())["files"])
+
+
 def with_metadata(folder: Path, **metadata: str) -> Path:
     model = onnx.load(MLP)
     helper.set_model_props(model, metadata)
@@ -137,9 +172,20 @@ def test_labels_and_pixels_come_from_the_file(tmp_path: Path) -> None:
     assert run(tmp_path / "main", folder=tmp_path).splitlines() == labels
 
 
+def test_what_the_scores_are_comes_from_the_file(tmp_path: Path) -> None:
+    path = with_metadata(tmp_path, **{"edgebn.output": "logits", "edgebn.layout": "nhwc"})
+    edgebn.embed(path, "wasm", tmp_path / "app")
+    readme = (tmp_path / "app" / "README.md").read_text()
+    assert "Images come pixel by pixel, channels last. The scores are logits: a softmax makes" in readme
+    assert "Math.exp" in (tmp_path / "app" / "index.html").read_text()
+    edgebn.embed(MLP, "wasm", tmp_path / "plain")
+    assert "Math.exp" not in (tmp_path / "plain" / "index.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
+        ("edgebn.output", "votes", "its metadata .* are damaged: output 'votes'"),
         ("edgebn.labels", "zero, one", "is not a JSON list of strings"),
         ("edgebn.labels", '["zero"]', "names 1 classes, but probabilities has 10 scores"),
         ("Image.NominalPixelRange", "0 to 7", "known are NominalRange_0_255"),
@@ -150,8 +196,9 @@ def test_metadata_that_makes_no_sense(key: str, value: str, message: str, tmp_pa
         edgebn.embed(with_metadata(tmp_path, **{key: value}), "wasm", tmp_path / "app")
 
 
-def test_golden_vectors_are_made_where_there_are_none(tmp_path: Path) -> None:
-    result = edgebn.embed(saved(one_node("Relu", ["batch", 3, 2]), tmp_path), "c", tmp_path / "app")
+@pytest.mark.parametrize("shape", [["batch", 3, 2], []])
+def test_golden_vectors_are_made_where_there_are_none(shape: list[int | str], tmp_path: Path) -> None:
+    result = edgebn.embed(saved(one_node("Relu", shape), tmp_path), "c", tmp_path / "app")
     assert (result.golden_samples, result.golden_origin) == (3, "noise of seed 0, and what onnxruntime made of it")
     compile_c("gcc", "-o", tmp_path / "selftest", *sorted((tmp_path / "app").glob("*.c")))
     assert run(tmp_path / "selftest", folder=tmp_path).endswith("PASS\n")
@@ -184,6 +231,40 @@ def test_damaged_golden_vectors(damage: str, tmp_path: Path) -> None:
         file.write_bytes(numpy_helper.from_array(np.zeros((2, 5), np.float32)).SerializeToString())
     with pytest.raises(InputError, match=r"input_0\.pb"):
         edgebn.embed(path, "c", tmp_path / "app")
+
+
+def test_golden_vectors_of_another_model(tmp_path: Path) -> None:
+    path = with_metadata(tmp_path)
+    model = onnx.load(path)
+    for each in model.graph.initializer:
+        array = numpy_helper.to_array(each)
+        if array.dtype == np.float32:
+            each.CopyFrom(numpy_helper.from_array(array * np.float32(0.5), each.name))
+    saved(model, tmp_path, "mlp.onnx")
+    with pytest.raises(InputError, match=r"test_data_set_0 and so on, are of another model: probabilities differs by"):
+        edgebn.embed(path, "c", tmp_path / "app")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_output_of_another_shape_than_declared(target: str, tmp_path: Path) -> None:
+    model = one_node("Relu", ["batch", 8])
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", FLOAT, ["batch", 4]))
+    with pytest.raises(InputError, match=r"output y is of shape \[1, 8\] for one sample, but the file says"):
+        edgebn.embed(saved(model, tmp_path), target, tmp_path / "app")
+
+
+def test_weights_among_the_inputs_are_no_inputs(tmp_path: Path) -> None:
+    model = one_node("Add", ["batch", 2])
+    model.graph.node[0].input.append("w")
+    model.graph.input.append(helper.make_tensor_value_info("w", FLOAT, [2]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 2], np.float32), "w"))
+    path = saved(model, tmp_path)
+    edgebn.embed(path, "python", tmp_path / "python")
+    assert run(sys.executable, "m.py", "selftest", folder=tmp_path / "python").endswith("PASS\n")
+    edgebn.embed(path, "c", tmp_path / "c")
+    assert "m_run(const float *x, float *y, float *scratch)" in (tmp_path / "c" / "m.h").read_text()
+    compile_c("gcc", "-o", tmp_path / "selftest", *sorted((tmp_path / "c").glob("*.c")))
+    assert run(tmp_path / "selftest", folder=tmp_path).endswith("PASS\n")
 
 
 @pytest.mark.parametrize("name", ["float.onnx", "3 *: café.onnx", "__.onnx", "x.onnx"])

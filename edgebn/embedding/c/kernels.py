@@ -34,6 +34,28 @@ static inline float exponential(float x)
     return x < -87.0f ? 0.0f : x == x ? (1.0f + (r + r * r * q)) * power.real : x;
 }"""
 
+LESS_ONE = """\
+/* exp(x) - 1 within 4 ulp, also near 0: there it is x + x^2 q(x), with the q of exponential. */
+static inline float exponential_less_one(float x)
+{
+    const float q = 0.49999982f
+        + x * (0.1666647f + x * (0.041670218f + x * (0.008373504f + x * 0.0013742801f)));
+    return x > -0.34f && x < 0.34f ? x + x * x * q : exponential(x) - 1.0f;
+}"""
+
+TANGENT = """\
+/* tanh(x) within 4 ulp, also near 0: there it is x + x^3 p(x^2), p fitted to |x| <= 0.55. */
+static inline float hyperbolic_tangent(float x)
+{
+    const float z = x * x;
+    const float p = -0.33333316f
+        + z * (0.13332565f + z * (-0.053850297f + z * (0.021064136f + z * -0.006264368f)));
+    return x > -0.55f && x < 0.55f ? x + x * z * p : 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f);
+}"""
+
+FUNCTIONS = {"exponential": EXPONENTIAL, "exponential_less_one": LESS_ONE, "hyperbolic_tangent": TANGENT}
+"""Those without sizes, each after those that it calls."""
+
 
 @dataclass(frozen=True, order=True)
 class Kernel:
@@ -46,18 +68,19 @@ class Kernel:
     @property
     def name(self) -> str:
         """Its C name."""
-        sizes = {"accumulate": f"_{self.positions}x{self.channels}", "exponential": ""}
-        return self.kind + sizes.get(self.kind, f"_{self.channels}")
+        if self.kind in FUNCTIONS:
+            return self.kind
+        return f"{self.kind}_{self.positions}x{self.channels}" if self.kind == "accumulate" else f"dot_{self.channels}"
 
     def stack(self) -> int:
         """Bytes of its arrays on the stack."""
-        sums = {"dot": LANES, "exponential": 0}.get(self.kind, max(self.positions, 2))
+        sums = LANES if self.kind == "dot" else max(self.positions, 2)
         return 4 * sums * self.channels
 
     def text(self) -> str:
         """Its C definition."""
-        if self.kind == "exponential":
-            return EXPONENTIAL
+        if self.kind in FUNCTIONS:
+            return FUNCTIONS[self.kind]
         return _dot(self) if self.kind == "dot" else _accumulate(self)
 
 

@@ -70,7 +70,8 @@ def _absorbable(lower: Lowering, operand: Operand, result: ir.Value) -> Array | 
     for reader in readers:
         if reader.op_type not in {"Gemm", "MatMul"} or reader.inputs[0] is not result:
             return None
-        if lower.argument(reader, 1) is None or reader.attributes.get_int("transA", 0) != 0:
+        matrix = lower.argument(reader, 1)
+        if matrix is None or matrix.ndim != 2 or reader.attributes.get_int("transA", 0) != 0:
             return None
     index = np.arange(operand.size).reshape(operand.shape)
     return index.transpose(operand.order()).reshape(-1)
@@ -138,6 +139,9 @@ def pad(lower: Lowering, node: ir.Node) -> None:
     axes = lower.argument(node, 3)
     rank = len(operand.shape)
     chosen = range(rank) if axes is None else [int(axis) % rank for axis in axes]
+    if not pads.any():
+        lower.bind(node.outputs[0], operand)
+        return
     y = lower.new(node.outputs[0], operand.order())
     number = 0.0 if fill is None else float(fill.reshape(-1)[0])
     lower.steps.append(steps.Fill(lower.function(node), lower.comment(node), (), y, number))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import prod
 
@@ -14,44 +13,46 @@ from edgebn.embedding.c import steps
 from edgebn.embedding.c.memory import Buffer, Operand, Shape, channels_last_order, in_order, row_major
 from edgebn.embedding.c.pointwise import POINTWISE, Node, Operation
 from edgebn.embedding.c.steps import Applied, Array, Step
-from edgebn.embedding.c.text import LIBRARY_NAMES, LOCAL_NAMES, identifier
+from edgebn.embedding.names import identifier
 from edgebn.errors import InputError
 
 RISING = {"Add", "Clip", "Max", "Min", "Relu", "Sum"}
 """Operators that keep the order of numbers, exactly, if their other operands stay the same."""
 
-_KERNELS = re.compile(r"(accumulate|dot)_\d", re.IGNORECASE)
-
 Rule = Callable[["Lowering", ir.Node], None]
 
 
 class Lowering:
-    """Steps for the nodes of a graph, in topological order. Every shape in the graph is known."""
+    """Steps for the nodes of a graph, in topological order. Every shape in the graph is known.
+
+    Its names in C begin with `layer_`, `tensor_` or `constant_`, as nothing does that the generated functions call
+    their own, nor what a compiler knows.
+    """
 
     def __init__(self, graph: ir.Graph, name: str, ports: Sequence[str], public: Collection[str]) -> None:
         """`ports` are the C names under which the caller passes inputs and outputs; `public` are taken as well."""
         self.graph, self.model_name = graph, name
-        self._ports = dict(zip((*graph.inputs, *graph.outputs), ports, strict=True))
+        self._inputs, self._outputs = ports[: len(graph.inputs)], ports[len(graph.inputs) :]
         self.steps: list[Step] = []
-        self.names: set[str] = {*LOCAL_NAMES, *LIBRARY_NAMES, *ports, *public}
-        self._tensors: set[str] = set(LOCAL_NAMES)
+        self.names: set[str] = {*ports, *public}
+        self._tensors: set[str] = set()
         self._operands: dict[ir.Value, Operand] = {}
         self.done: set[ir.Node] = set()
         self.rows: dict[ir.Value, Array] = {}
 
     def run(self, rules: Mapping[str, Rule]) -> list[Step]:
         """Lower every node; returns the steps in order."""
-        for value in self.graph.inputs:
+        for value, port in zip(self.graph.inputs, self._inputs, strict=True):
             buffer = self.buffer(value, shape_of(value))
-            buffer.kind, buffer.port = "input", self._ports[value]
+            buffer.kind, buffer.port = "input", port
             self._operands[value] = row_major(buffer, shape_of(value))
         for node in self.graph:
             if node.op_type != "Split" and any(_is_used(value) for value in node.outputs[1:]):
                 raise self.refusal(node, "has a second output in use")
             if node not in self.done:
                 rules[node.op_type](self, node)
-        for value in self.graph.outputs:
-            self._output(value)
+        for value, port in zip(self.graph.outputs, self._outputs, strict=True):
+            self._output(value, port)
         return self.steps
 
     # values
@@ -67,10 +68,10 @@ class Lowering:
     def constant(self, name: str, data: Array) -> Operand:
         """A new constant in the program."""
         array = np.ascontiguousarray(data, np.float32)
-        chosen = identifier(name, self.names | self._tensors)
+        chosen = identifier(f"constant_{name}", self.names | self._tensors)
         self.names.add(chosen)
         self._tensors.add(chosen)
-        return row_major(Buffer(chosen, array.size, "constant", array), array.shape)
+        return row_major(Buffer(chosen, array.size, "constant", array), np.shape(data))
 
     def known(self, value: ir.Value | None) -> Array | None:
         """The value of a constant, views of constants included; None for what is computed."""
@@ -104,7 +105,7 @@ class Lowering:
 
     def buffer(self, value: ir.Value, shape: Shape) -> Buffer:
         """A new buffer for a tensor that is computed in the given shape."""
-        return Buffer(identifier(value.name or "tensor", self._tensors), prod(shape), "scratch")
+        return Buffer(identifier(f"tensor_{value.name}", self._tensors), prod(shape), "scratch")
 
     def bind(self, value: ir.Value, operand: Operand) -> None:
         """Say where a tensor lies: in floats that are there."""
@@ -115,15 +116,14 @@ class Lowering:
         name = node.name or node.op_type
         layer, _, operator = name.rpartition("/")
         short = layer if layer and operator == node.op_type else name
-        return self.unique(name if identifier(short, set()) in self.names else short)
+        return self.unique(name if identifier(f"layer_{short}", set()) in self.names else short)
 
     def unique(self, name: str) -> str:
         """A C identifier that resembles `name`: no other function has it, nor with an ending any array or tensor."""
-        name = f"layer_{name}" if _KERNELS.match(name) else name
         taken = set(self.names)
-        base = identifier(name, taken)
+        base = identifier(f"layer_{name}", taken)
         while not self.names.union(self._tensors).isdisjoint(arrays := {f"{base}_weights", f"{base}_bias"}):
-            base = identifier(name, taken)
+            base = identifier(f"layer_{name}", taken)
         self.names |= {base, *arrays}
         self._tensors |= arrays
         return base
@@ -142,8 +142,9 @@ class Lowering:
         packed = dataclasses.replace(operand, offset=0)
         if packed.lies_as(wanted):
             return dataclasses.replace(operand, strides=wanted.strides)
-        buffer.name = identifier(f"{name}_packed", self._tensors)
-        function = self.unique(f"pack_{name}")
+        plain = name.removeprefix("tensor_").removeprefix("constant_")
+        buffer.name = identifier(f"tensor_{plain}_packed", self._tensors)
+        function = self.unique(f"pack_{plain}")
         text = f"Copy: {list(operand.shape)}, its axes in memory in the order {list(order)}"
         self.steps.append(steps.Pointwise(function, text, (operand,), wanted, (Applied("{0}", (operand,)),)))
         return wanted
@@ -180,7 +181,12 @@ class Lowering:
         return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
     def may_join(self, reader: ir.Node, value: ir.Value) -> bool:
-        """Whether a pointwise reader of `value` can be computed with it: all else that it reads is there."""
+        """Whether a pointwise reader of `value` can be computed with it: all else that it reads is there.
+
+        A Clip overwrites the running value before it reads its second bound.
+        """
+        if reader.op_type == "Clip" and value in reader.inputs[1:]:
+            return False
         return shape_of(reader.outputs[0]) == shape_of(value) and all(
             each is value or self.is_ready(each) for each in reader.inputs if each is not None
         )
@@ -217,15 +223,13 @@ class Lowering:
 
     # rules
 
-    def _output(self, value: ir.Value) -> None:
+    def _output(self, value: ir.Value, port: str) -> None:
         """Have a tensor in the caller's hands: in a buffer that is its own, or copied into one."""
         operand = self.operand(value)
         if operand.buffer.kind == "scratch" and operand.is_whole():
-            operand.buffer.kind, operand.buffer.port = "output", self._ports[value]
+            operand.buffer.kind, operand.buffer.port = "output", port
             return
-        buffer = Buffer(
-            identifier(f"{value.name}_output", self._tensors), operand.size, "output", port=self._ports[value]
-        )
+        buffer = Buffer(identifier(f"tensor_{value.name}_output", self._tensors), operand.size, "output", port=port)
         function = self.unique(f"write_{value.name}")
         text = f"Copy: {list(operand.shape)}, row by row"
         place = row_major(buffer, operand.shape)

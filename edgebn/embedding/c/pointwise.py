@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from edgebn.embedding.c.text import literal
 EXPONENTIAL = "exponential"
 """The C function that stands for exp: the generated code needs no libm."""
 
+GROWTH, TANGENT = "exponential_less_one", "hyperbolic_tangent"
+"""Those that stand for expm1 and tanh. They call that for exp."""
+
 
 @dataclass(frozen=True, eq=False)
 class Operation:
@@ -21,11 +25,6 @@ class Operation:
 
     expression: str
     operands: tuple[ir.Value | np.ndarray[Any, Any], ...]
-
-    @property
-    def needs_exponential(self) -> bool:
-        """Whether the expression calls `exponential`."""
-        return EXPONENTIAL in self.expression
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,16 @@ def _variadic(expression: str) -> Rule:
     return rule
 
 
+def _largest(node: Node) -> Iterator[Operation]:
+    """The larger, and what is not a number wherever it stands; a constant is one."""
+    for operation in _variadic("{0} < {1} || {1} != {1} ? {1} : {0}")(node):
+        other = operation.operands[-1]
+        index = next((index for index, value in enumerate(node.node.inputs) if value is other), -1)
+        known = node.constant(index) if index >= 0 else None
+        plain = known is not None and not np.isnan(known).any()
+        yield dataclasses.replace(operation, expression="{0} < {1} ? {1} : {0}") if plain else operation
+
+
 def _mean(node: Node) -> Iterator[Operation]:
     yield from _variadic("{0} + {1}")(node)
     yield Operation(f"{{0}} / {literal(len(node.inputs()))}", (node.node.outputs[0],))
@@ -103,7 +112,7 @@ def _normalise(node: Node) -> Iterator[Operation]:
     """y = s·x + t,   s = γ / √(σ² + ε),   t = β − s·μ."""
     x = node.first()
     constants = [node.constant(index) for index in range(1, 5)]
-    if any(each is None for each in constants):
+    if any(each is None for each in constants) or node.node.attributes.get_int("training_mode", 0) != 0:
         return
     gamma, beta, mean, variance = (np.asarray(each, np.float64) for each in constants)
     scale = gamma / np.sqrt(variance + node.node.attributes.get_float("epsilon", 1e-5))
@@ -118,15 +127,15 @@ POINTWISE: dict[str, Rule] = {
     "BatchNormalization": _normalise,
     "Clip": _clip,
     "Div": _variadic("{0} / {1}"),
-    "Elu": _unary("{0} < 0.0f ? alpha * (exponential({0}) - 1.0f) : {0}", alpha=1.0),
+    "Elu": _unary(f"{{0}} < 0.0f ? alpha * {GROWTH}({{0}}) : {{0}}", alpha=1.0),
     "HardSigmoid": _unary(
         "alpha * {0} + beta < 0.0f ? 0.0f : alpha * {0} + beta > 1.0f ? 1.0f : alpha * {0} + beta", alpha=0.2, beta=0.5
     ),
     "HardSwish": _unary("{0} * ({0} < -3.0f ? 0.0f : {0} > 3.0f ? 1.0f : {0} / 6.0f + 0.5f)"),
     "LeakyRelu": _unary("{0} < 0.0f ? alpha * {0} : {0}", alpha=0.01),
-    "Max": _variadic("{0} < {1} ? {1} : {0}"),
+    "Max": _largest,
     "Mean": _mean,
-    "Min": _variadic("{0} > {1} ? {1} : {0}"),
+    "Min": _variadic("{0} > {1} || {1} != {1} ? {1} : {0}"),
     "Mul": _variadic("{0} * {1}"),
     "Neg": _unary("-{0}"),
     "PRelu": _variadic("{0} < 0.0f ? {1} * {0} : {0}"),
@@ -135,5 +144,5 @@ POINTWISE: dict[str, Rule] = {
     "Softsign": _unary("{0} / (1.0f + ({0} < 0.0f ? -{0} : {0}))"),
     "Sub": _variadic("{0} - {1}"),
     "Sum": _variadic("{0} + {1}"),
-    "Tanh": _unary("1.0f - 2.0f / (exponential(2.0f * {0}) + 1.0f)"),
+    "Tanh": _unary(f"{TANGENT}({{0}})"),
 }

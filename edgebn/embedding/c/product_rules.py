@@ -19,6 +19,9 @@ from edgebn.embedding.c.windows import Axis
 NARROW = 12
 """The most columns of a matrix that a single vector is multiplied by as dot products."""
 
+SAME = {"SAME_UPPER", "SAME_LOWER"}
+"""Values of auto_pad with which an operator pads."""
+
 POOLS = {"AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"}
 
 
@@ -53,7 +56,7 @@ def _windows(
     dilations = node.attributes.get_ints("dilations") or ones
     pads = list(node.attributes.get_ints("pads") or (0,) * rank)[:rank]
     automatic = node.attributes.get_string("auto_pad", "NOTSET")
-    if automatic in {"SAME_UPPER", "SAME_LOWER"}:
+    if automatic in SAME:
         totals = [
             max(0, (out - 1) * stride + (size - 1) * dilation + 1 - extent)
             for extent, out, size, stride, dilation in zip(inputs, outputs, kernel, strides, dilations, strict=True)
@@ -196,17 +199,26 @@ def pool(lower: Lowering, node: ir.Node) -> None:
     x = lower.channels_last(value)
     after, nodes = lower.chain(node, channels_last_order(len(x.shape)))
     y = lower.new(nodes[-1].outputs[0], channels_last_order(len(x.shape)))
-    pads = list(node.attributes.get_ints("pads", ()))
-    ends = [0] * (3 - len(pads) // 2) + pads[len(pads) // 2 :]
-    padded = tuple(axis.inputs + axis.pad + end for axis, end in zip(axes, ends, strict=True))
+    padded = _padded(node, axes)
     lower.steps.append(
         pools.Pool(
             *(lower.function(node), lower.comment(*nodes), (x,), y, _pool_kind(node), x.shape[0], x.shape[1], axes),
             bool(node.attributes.get_int("count_include_pad", 0)),
-            (padded[0], padded[1], padded[2]),
+            padded,
             tuple(after),
         )
     )
+
+
+def _padded(node: ir.Node, axes: tuple[Axis, Axis, Axis]) -> tuple[int, int, int]:
+    """The spatial extents of a pool's input with what is padded before and behind it."""
+    if node.attributes.get_string("auto_pad", "NOTSET") in SAME:
+        depth, height, width = (max(axis.inputs + axis.pad, axis.reach) for axis in axes)
+        return depth, height, width
+    pads = list(node.attributes.get_ints("pads", ()))
+    ends = [0] * (3 - len(pads) // 2) + pads[len(pads) // 2 :]
+    depth, height, width = (axis.inputs + axis.pad + end for axis, end in zip(axes, ends, strict=True))
+    return depth, height, width
 
 
 def _pool_kind(node: ir.Node) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 
 import onnx_ir as ir
@@ -15,7 +16,7 @@ from edgebn.embedding.c.lowering import Lowering, shape_of
 from edgebn.embedding.c.memory import Buffer, place
 from edgebn.embedding.c.rules import RULES, unsupported
 from edgebn.embedding.c.steps import Array, Step
-from edgebn.embedding.c.text import Code, bounded, wrapped
+from edgebn.embedding.c.text import Code, literals, wrapped
 from edgebn.embedding.c.written_out import Streamed
 from edgebn.errors import InputError
 from edgebn.tidying import name_nodes, prepare
@@ -39,12 +40,15 @@ class Program:
         """Buffers whose floats are overwritten by the step that reads them last: where its result lies."""
         last_read = {buffer: step for step in self.steps for buffer in step.buffers()}
         found: dict[Buffer, Buffer] = {}
+        begun: set[Buffer] = set()
         for step in self.steps:
-            if not step.reads or not step.may_overwrite_its_input():
+            result, first = step.writes.buffer, step.writes.buffer not in begun
+            begun.add(result)
+            if not first or not step.reads or not step.may_overwrite_its_input():
                 continue
             buffer = step.reads[0].buffer
             if buffer.kind == "scratch" and last_read.get(buffer) is step:
-                found[buffer] = step.writes.buffer
+                found[buffer] = result
         return found
 
     def home(self, buffer: Buffer) -> Buffer:
@@ -126,7 +130,7 @@ class Program:
     def definitions(self) -> Iterator[str]:
         """Every constant, with its value."""
         for name, array in self.arrays.items():
-            values = "\n".join(f"    {line}" for line in wrapped(bounded(array)))
+            values = "\n".join(f"    {line}" for line in wrapped(literals(array)))
             yield f"static const float {name}[{array.size}] = {{\n{values}\n}};"
 
     def kernel_texts(self) -> Iterator[str]:
@@ -163,8 +167,10 @@ def compile_graph(model: ir.Model, path: Path, ports: Sequence[str], public: Col
     graph = model.graph
     for value in graph.inputs:
         _fix_batch(value)
+    declared = [ir.Shape([*(value.shape or ())]) for value in graph.outputs]
     for value in graph.outputs:
-        value.shape = None
+        if value.producer() is not None:
+            value.shape = None
     name_nodes(graph)
     prepare(model)
     _check_operators(graph, path)
@@ -176,6 +182,8 @@ def compile_graph(model: ir.Model, path: Path, ports: Sequence[str], public: Col
                 )
             if 0 in shape_of(value):
                 raise InputError(f"{path}: {value.name} is empty; there is nothing to compute in C")
+    for value, shape in zip(graph.outputs, declared, strict=True):
+        _check_declared(value, shape, path)
     return Program(_streamed(Lowering(graph, path.name, ports, public).run(RULES)))
 
 
@@ -196,6 +204,15 @@ def _fix_batch(value: ir.Value) -> None:
     extents = list(value.shape or ())
     if extents and not isinstance(extents[0], int):
         value.shape = ir.Shape([1, *extents[1:]])
+
+
+def _check_declared(value: ir.Value, declared: ir.Shape, path: Path) -> None:
+    sample = [extent if isinstance(extent, int) else 1 for extent in declared]
+    if prod(sample) != prod(shape_of(value)):
+        raise InputError(
+            f"{path}: output {value.name} is of shape {list(shape_of(value))} for one sample, but the file says "
+            f"[{', '.join(map(str, declared))}]; only its first extent may be open, and must be the batch"
+        )
 
 
 def _check_operators(graph: ir.Graph, path: Path) -> None:

@@ -8,9 +8,13 @@ from typing import Any
 
 from edgebn.embedding.application import Application
 from edgebn.embedding.c.program import Program, compile_graph
-from edgebn.embedding.c.text import KEYWORDS, bounded, identifier, wrapped
+from edgebn.embedding.c.text import literals, wrapped
 from edgebn.embedding.golden import Array
+from edgebn.embedding.names import identifier
 from edgebn.embedding.rendering import render
+
+MACROS = ("FLT_MAX", "INFINITE", "NOT_A_NUMBER")
+"""What the program defines, or includes, if it needs it."""
 
 
 def c_files(app: Application) -> Mapping[str, bytes]:
@@ -37,11 +41,14 @@ def c_values(app: Application) -> tuple[str, dict[str, Any]]:
     ports = [name for name, _ in (*values["inputs"], *values["outputs"])]
     program = compile_graph(app.model, app.path, ports, _public(prefix))
     calls = list(program.calls())
+    body, definitions = "\n\n".join(_body(program)), list(program.definitions())
     used = set(re.findall(r"\w+", " ".join(calls)))
     return prefix, {
         **values,
         "program": program,
-        "body": "\n\n".join(_body(program)),
+        "body": body,
+        "definitions": definitions,
+        "macros": {name for name in MACROS if any(name in text for text in (body, *definitions))},
         "calls": calls,
         "unused": [name for name in (*ports, "scratch") if name not in used],
     }
@@ -49,9 +56,8 @@ def c_values(app: Application) -> tuple[str, dict[str, Any]]:
 
 def c_names(app: Application) -> tuple[str, dict[str, Any]]:
     """The prefix of all public C names, and the C names of inputs and outputs for the templates."""
-    taken = set(KEYWORDS | {"scratch", "model"})
-    prefix = identifier(app.identifier, taken)
-    taken |= _public(prefix)
+    prefix = app.identifier
+    taken = {"scratch", "model", "library", "opened", *_public(prefix)}
     inputs, outputs = ([(identifier(port.name, taken), port) for port in ports] for ports in (app.inputs, app.outputs))
     return prefix, {
         "app": app,
@@ -64,7 +70,15 @@ def c_names(app: Application) -> tuple[str, dict[str, Any]]:
 
 
 def _public(prefix: str) -> set[str]:
-    return {f"{prefix}_run", f"{prefix}_labels", f"{prefix}_open", f"{prefix}_close", f"{prefix}_onnx"}
+    return {
+        prefix,
+        f"{prefix}_model",
+        f"{prefix}_run",
+        f"{prefix}_labels",
+        f"{prefix}_open",
+        f"{prefix}_close",
+        f"{prefix}_onnx",
+    }
 
 
 def c_string(text: str) -> str:
@@ -80,5 +94,5 @@ def _body(program: Program) -> Iterator[str]:
 
 
 def _rows(samples: Array) -> str:
-    rows = ("\n".join(f"        {line}" for line in wrapped(bounded(sample), 112)) for sample in samples)
+    rows = ("\n".join(f"        {line}" for line in wrapped(literals(sample), 112)) for sample in samples)
     return "\n".join(f"    {{\n{row}\n    }}," for row in rows)

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgebn.embedding.c.kernels import Kernel
 from edgebn.embedding.c.memory import Buffer, Operand
-from edgebn.embedding.c.pointwise import EXPONENTIAL
+from edgebn.embedding.c.pointwise import EXPONENTIAL, GROWTH, TANGENT
 from edgebn.embedding.c.text import Code, Index, add, literal, multiply
 
 Names = Callable[[Buffer], str]
@@ -146,16 +146,16 @@ class Softmax(Step):
         extents, strides = loops((x.transposed(rest), y.transposed(rest)))
         with nest(code, extents) as index:
             source, target = (
-                f"{names(each.buffer)}[{add(address(each, stride, index), multiply('k', each.strides[self.axis]))}]"
+                f"{names(each.buffer)}[{add(address(each, stride, index), multiply('r', each.strides[self.axis]))}]"
                 for each, stride in zip((x, y), strides, strict=True)
             )
             first = f"{names(x.buffer)}[{address(x, strides[0], index)}]"
             code(f"float largest = {first}, sum = 0.0f;")
             extent = self.reads[0].shape[self.axis]
-            code(f"for (int k = 1; k < {extent}; k++)", f"    largest = largest < {source} ? {source} : largest;")
-            with code.block(f"for (int k = 0; k < {extent}; k++)"):
+            code(f"for (int r = 1; r < {extent}; r++)", f"    largest = largest < {source} ? {source} : largest;")
+            with code.block(f"for (int r = 0; r < {extent}; r++)"):
                 code(f"{target} = {EXPONENTIAL}({source} - largest);", f"sum += {target};")
-            code(f"for (int k = 0; k < {extent}; k++)", f"    {target} /= sum;")
+            code(f"for (int r = 0; r < {extent}; r++)", f"    {target} /= sum;")
 
 
 @dataclass(eq=False)
@@ -175,7 +175,7 @@ class Reduce(Step):
             start = address(x, strides[0], index)
             initial = "0.0f" if self.kind in {"Sum", "Mean"} else f"{names(x.buffer)}[{start}]"
             code(f"float value = {initial};")
-            with nest(code, inner, "klmn") as inner_index:
+            with nest(code, inner, "rstuvw") as inner_index:
                 element = f"{names(x.buffer)}[{add(start, offset(inner_strides[0], inner_index))}]"
                 code(
                     {
@@ -235,10 +235,11 @@ def loops(operands: Sequence[Operand]) -> tuple[list[int], list[list[int]]]:
 
 
 class nest:  # noqa: N801
-    """Nested loops over `extents`; the context is the tuple of their indices."""
+    """Nested loops over `extents`; the context is the tuple of their indices, `letters` and then numbered ones."""
 
     def __init__(self, code: Code, extents: Sequence[int], letters: str = "ijklmn") -> None:
-        self._loops = [code.loop(letter, extent) for letter, extent in zip(letters, extents, strict=False)]
+        more = (f"{letters[0]}{number}" for number in range(len(letters), len(extents)))
+        self._loops = [code.loop(index, extent) for index, extent in zip((*letters, *more), extents, strict=False)]
 
     def __enter__(self) -> tuple[Index, ...]:
         return tuple(loop.__enter__() for loop in self._loops)
@@ -268,8 +269,10 @@ def expression(
 
 
 def exponentials(operations: Sequence[Applied]) -> Sequence[Kernel]:
-    """The function exponential, if it is called."""
-    return [Kernel("exponential")] if any(EXPONENTIAL in each.expression for each in operations) else []
+    """The function exponential and those that call it, as far as they are called."""
+    text = " ".join(each.expression for each in operations)
+    called = [Kernel(name) for name in (GROWTH, TANGENT) if name in text]
+    return [Kernel(EXPONENTIAL), *called] if called or EXPONENTIAL in text else []
 
 
 def _element(operand: Operand, strides: Sequence[int], index: Sequence[Index], names: Names) -> str:

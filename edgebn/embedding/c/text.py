@@ -1,4 +1,4 @@
-"""C text: lines with indentation, sums and products without what adds or multiplies nothing, literals, identifiers."""
+"""C text: lines with indentation, sums and products without what adds or multiplies nothing, literals."""
 
 from __future__ import annotations
 
@@ -11,122 +11,6 @@ import numpy as np
 
 Index = int | str
 """A C expression of type int; a number where it is known."""
-
-KEYWORDS = frozenset(
-    [
-        "auto",
-        "break",
-        "case",
-        "char",
-        "const",
-        "continue",
-        "default",
-        "do",
-        "double",
-        "else",
-        "enum",
-        "extern",
-        "float",
-        "for",
-        "goto",
-        "if",
-        "inline",
-        "int",
-        "long",
-        "register",
-        "restrict",
-        "return",
-        "short",
-        "signed",
-        "sizeof",
-        "static",
-        "struct",
-        "switch",
-        "typedef",
-        "union",
-        "unsigned",
-        "void",
-        "volatile",
-        "while",
-    ]
-)
-
-LOCAL_NAMES = frozenset(
-    [
-        "x",
-        "y",
-        "w",
-        "in",
-        "out",
-        "c",
-        "p",
-        "n",
-        "i",
-        "j",
-        "k",
-        "l",
-        "m",
-        "q",
-        "r",
-        "s",
-        "t",
-        "value",
-        "share",
-        "sums",
-        "pooled",
-        "count",
-        "largest",
-        "sum",
-        "sample",
-        "slice",
-        "row",
-        "column",
-        "group",
-        "block",
-        "plane",
-        "tap",
-        "first",
-        "last",
-        "top",
-        "bottom",
-        "left",
-        "right",
-        "front",
-        "back",
-        "first_edge",
-        "top_edge",
-        "left_edge",
-        "front_edge",
-        "main",
-        "scratch",
-        "fore",
-        "aft",
-        "up",
-        "down",
-        "port",
-        "star",
-        "fore_edge",
-        "up_edge",
-        "port_edge",
-    ]
-    + [f"s{position}" for position in range(8)]
-)
-"""What the generated functions call their own."""
-
-
-_MATHS = """
-acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh drem erf erfc exp exp10 exp2 expm1 fabs fdim floor
-fma fmax fmin fmod frexp gamma hypot ilogb j0 j1 jn ldexp lgamma llrint llround log log10 log1p log2 logb lrint lround
-modf nan nearbyint nextafter pow pow10 remainder remquo rint round scalb scalbln scalbn signbit significand sin sincos
-sinh sqrt tan tanh tgamma trunc y0 y1 yn"""
-
-_OTHERS = """
-abort abs alloca bcmp bcopy bzero calloc cabs carg cexp conj cpow creal csqrt exit exponential ffs free index isalpha
-isdigit islower isspace isupper labs llabs malloc memchr memcmp memcpy memmove memset printf putchar puts realloc rindex
-scanf strcat strchr strcmp strcpy strlen strncpy strstr tolower toupper"""
-
-LIBRARY_NAMES = frozenset(_OTHERS.split()) | {f"{name}{end}" for name in _MATHS.split() for end in ("", "f", "l")}
-"""What no function may be called, since compilers know functions of that name."""
 
 
 class Code:
@@ -220,32 +104,16 @@ def at(pointer: str, offset: Index) -> str:
 
 
 def literal(number: float) -> str:
-    """A float constant that reads back as the same float32."""
+    """A float constant that reads back as the same float32; INFINITE and NOT_A_NUMBER are macros of the program."""
     if not np.isfinite(number):
-        raise ValueError(f"{number} has no literal in C")
+        return "NOT_A_NUMBER" if np.isnan(number) else "INFINITE" if number > 0 else "-INFINITE"
     text = str(np.float32(number))
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
 
 
-def bounded(array: np.ndarray[Any, Any]) -> Iterator[str]:
-    """Array elements as literals. What is infinite, the bound of a clip that has none there, becomes ±FLT_MAX."""
-    for number in array.reshape(-1):
-        if np.isinf(number):
-            yield "FLT_MAX" if number > 0 else "-FLT_MAX"
-        else:
-            yield literal(number)
-
-
-def identifier(name: str, taken: set[str]) -> str:
-    """A C identifier that resembles `name`, no keyword and not among `taken`, to which it is added."""
-    base = re.sub(r"_{2,}", "_", re.sub(r"\W", "_", name, flags=re.ASCII)).strip("_").lower() or "tensor"
-    base = f"n{base}" if base[0].isdigit() else base
-    chosen, count = base, 1
-    while chosen in taken or chosen in KEYWORDS:
-        count += 1
-        chosen = f"{base}_{count}"
-    taken.add(chosen)
-    return chosen
+def literals(array: np.ndarray[Any, Any]) -> Iterator[str]:
+    """Array elements as literals."""
+    return map(literal, array.reshape(-1))
 
 
 def wrapped(items: Iterable[str], width: int = 116) -> Iterator[str]:

@@ -40,10 +40,14 @@ class Axis:
         return -(-self.pad // self.stride), min(self.outputs, room // self.stride + 1)
 
     @property
+    def reach(self) -> int:
+        """From the first tap of the first window to the last of the last, both included."""
+        return (self.outputs - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
+
+    @property
     def reaches_over_the_end(self) -> bool:
         """Whether the last window has a tap behind the input."""
-        last = (self.outputs - 1) * self.stride - self.pad + (self.kernel - 1) * self.dilation
-        return last >= self.inputs
+        return self.reach - self.pad > self.inputs
 
 
 @dataclass(frozen=True)
