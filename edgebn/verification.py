@@ -12,6 +12,7 @@ from edgebn.errors import ConversionError, InputError, UsageError
 from edgebn.graphs import open_graph
 from edgebn.interface import recorded
 from edgebn.loading import kind_of, open_source
+from edgebn.loading.overwriting import check_distinct
 from edgebn.locating import explain
 from edgebn.references import keras_behind, onnx_behind
 from edgebn.report import Verdict
@@ -75,6 +76,7 @@ def verify(
     target = None if certificate is None else Path(certificate)
     if target is not None:
         files.check_writable(target)
+        check_distinct([model_or_path, onnx_path], [target], data)
     reference, file = _open(model_or_path, onnx_path, trust=trust)
     verdict = judge_pair(reference, file, data=data, seed=seed, rule=rule, on_samples=on_samples or _ignore)
     if not verdict.passed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,7 @@ def verify(
     import edgebn
 
     if junit_path is not None:
-        _check_writable(junit_path)
+        _check_writable(junit_path, [model, onnx_model], certificate, data)
     result: Verdict | Replay
     if onnx_model is None:
         _refuse_with_one_model(data=data, rtol=rtol, atol=atol, certificate=certificate)
@@ -92,10 +92,13 @@ def _refuse_with_one_model(**given: object) -> None:
             raise click.UsageError(f"--{name} needs two models: MODEL and ONNX_MODEL.")
 
 
-def _check_writable(path: Path) -> None:
+def _check_writable(path: Path, models: Iterable[Path | None], certificate: Path | None, data: str | None) -> None:
+    """Raise UsageError unless the verdict can be written to `path`, and nothing else is there that is needed."""
     from edgebn import files
+    from edgebn.loading.overwriting import check_distinct
 
     files.check_writable(path)
+    check_distinct(models, [path, certificate], data)
 
 
 @contextlib.contextmanager

@@ -114,3 +114,25 @@ def test_the_bundled_digits_by_default(trained: Trained) -> None:
     result = command_line.run("verify", trained.keras, trained.onnx)
     assert result.exit_code == 0
     assert "\n1,000 samples of mnist-mini, probabilities: accuracy " in result.stdout
+
+
+@pytest.mark.parametrize("option", ["--certificate", "--junit"])
+@pytest.mark.parametrize("over", ["keras", "onnx"])
+def test_no_result_lies_over_a_model(option: str, over: str, trained: Trained) -> None:
+    target: Path = getattr(trained, over)
+    content = target.read_bytes()
+    result = command_line.run("verify", trained.keras, trained.onnx, option, target)
+    assert (result.exit_code, result.stdout, target.read_bytes() == content) == (2, "", True)
+    assert f"{target.name}: is read or written twice" in result.stderr
+
+
+def test_no_result_lies_over_the_data(trained: Trained, digits_file: Path) -> None:
+    given = ("verify", trained.keras, trained.onnx, "--data", digits_file)
+    assert command_line.run(*given, "--junit", digits_file).exit_code == 2
+    assert command_line.run(*given, "--certificate", digits_file).exit_code == 2
+
+
+def test_the_results_are_two_files(trained: Trained, tmp_path: Path) -> None:
+    both = tmp_path / "both"
+    result = command_line.run("verify", trained.keras, trained.onnx, "--certificate", both, "--junit", both)
+    assert (result.exit_code, both.exists()) == (2, False)
