@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,7 @@ def _samples(plan: Plan, data: Data | None, count: int) -> Iterator[Inputs]:
             if inputs is not None:
                 yield inputs
                 continue
-        seeded = Plan(plan.inputs, plan.index_ranges, plan.seed + turn, several, plan.fixed_batch)
+        seeded = replace(plan, seed=plan.seed + turn, samples=several)
         yield random_probe(seeded, "normal" if name == "data" else name).inputs
 
 

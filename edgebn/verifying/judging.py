@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -14,6 +14,7 @@ from edgebn.errors import InputError
 from edgebn.report import Comparison, Decisions, Distance, RuntimeDifference
 from edgebn.verifying import compare
 from edgebn.verifying.decisions import DecisionsTally
+from edgebn.verifying.integers import accepted
 from edgebn.verifying.matching import Match, fixed_batch, match
 from edgebn.verifying.onnx_files import OnnxFile
 from edgebn.verifying.probes import DATA, Inputs, Plan, Probe
@@ -57,9 +58,13 @@ def plan_for(reference: Reference, candidate: Candidate, seed: int, most: int) -
     ranges = {tensor.name: found[name] for tensor, name in zip(inputs, names, strict=True) if name in found}
     affordable = _WORK // max(1, candidate.file.anatomy.multiplications)
     batch = fixed_batch(inputs, candidate.runtimes[0].inputs)
-    return Plan(
-        inputs, {**ranges, **reference.index_ranges}, seed, min(most, max(_FEWEST, affordable)), fixed_batch=batch
-    )
+    known = {**ranges, **reference.index_ranges}
+    plan = Plan(inputs, known, seed, min(most, max(_FEWEST, affordable)), fixed_batch=batch)
+    rows = candidate.file.anatomy.tables
+    tables = {tensor.name: rows[name] for tensor, name in zip(inputs, names, strict=True) if name in rows}
+    integers = accepted(reference, plan, tables)
+    behind = {name: integers[name][1] + 1 for name in tables.keys() & integers.keys()}
+    return replace(plan, index_ranges={**known, **behind}, integers=integers)
 
 
 class Expecting:

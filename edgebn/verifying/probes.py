@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,8 @@ class Probe:
 class Plan:
     """What may be fed: the model's inputs, how many values those that are indices take, and how many samples.
 
-    `fixed_batch` is the one batch size that a model allows, if it does not allow all.
+    `fixed_batch` is the one batch size that a model allows, if it does not allow all. `integers` are the lowest and the
+    highest of what integer inputs that are no index take; 0 and 1 where nothing is known.
     """
 
     inputs: tuple[Tensor, ...]
@@ -72,6 +73,7 @@ class Plan:
     seed: int = 0
     samples: int = SAMPLES
     fixed_batch: int | None = None
+    integers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def has_varying_extents(self) -> bool:
@@ -140,7 +142,18 @@ def _kinds(plan: Plan) -> tuple[str, ...]:
 def _kinds_of_integers(plan: Plan) -> tuple[str, ...]:
     """The same where no input is a float: what is patterned for raw pixels alone."""
     pixels = any(tensor.dtype == "uint8" and len(tensor.shape) > 1 for tensor in plan.inputs)
-    return (NORMAL, "constants", *(_PATTERNS if pixels else ()))
+    wide = any(limits != (0, 1) for limits in plan.integers.values())
+    return (NORMAL, *(("uniform", "signed") if wide else ()), "constants", *(_PATTERNS if pixels or wide else ()))
+
+
+def _limits(tensor: Tensor, plan: Plan, name: str) -> tuple[int, int]:
+    """The lowest and the highest integer to draw: 0 and 1 in the uniform probe, and below 0 in the signed one alone."""
+    if tensor.dtype == "uint8":
+        return 0, 255
+    if tensor.name in plan.index_ranges:
+        return 0, plan.index_ranges[tensor.name] - 1
+    lowest, highest = plan.integers.get(tensor.name, (0, 1))
+    return (lowest if name == "signed" else 0), (1 if name == "uniform" else highest)
 
 
 def _extents(tensor: Tensor, extent: int) -> tuple[int, ...]:
@@ -151,11 +164,10 @@ def _drawn(tensor: Tensor, plan: Plan, name: str, shape: tuple[int, ...], rng: n
     dtype = np.dtype(tensor.dtype)
     if dtype.kind == "f":
         return np.asarray(_DRAWS[name](rng, shape), dtype)
-    # of integers that are no index, only 0 and 1 are known to be in range
-    highest = 256 if dtype == np.uint8 else plan.index_ranges.get(tensor.name, 2)
+    lowest, highest = _limits(tensor, plan, name)
     if name == "constants":
-        return _repeated((0, highest - 1), shape).astype(dtype)
-    drawn = rng.integers(0, highest, shape).astype(dtype)
+        return _repeated(sorted({0, 1, highest} if highest else {0}), shape).astype(dtype)
+    drawn = rng.integers(lowest, highest, shape, endpoint=True).astype(dtype)
     return np.where(_DRAWS[name](rng, shape) == 0.0, dtype.type(0), drawn) if name in _PATTERNS else drawn
 
 

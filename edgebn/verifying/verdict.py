@@ -70,7 +70,7 @@ def _other_extents(plan: Plan, reference: Reference) -> Iterator[Probe]:
 def _verdict(judge: Judge, plan: Plan, data: Data | None, clip_sides: tuple[int, int]) -> Verdict:
     reference, candidate, found = judge.reference, judge.candidate, judge.found
     required = [each for each in found.comparisons if each.required]
-    notes = [*found.notes, *_notes(judge)]
+    notes = [*found.notes, *_notes(judge), *_plan_notes(plan)]
     rtol, atol = judge.rule.rtol, judge.rule.atol
     largest = max(each.difference.max_abs for each in required)
     packages = PACKAGES if reference.file is not None else _KERAS_PACKAGES
@@ -108,6 +108,12 @@ def _notes(judge: Judge) -> Iterator[str]:
     suspects = {(each.output, each.optimisation) for each in found.comparisons if _is_suspect(each)}
     for name, level in sorted(suspects):
         yield f"{name}: onnx's {level} differs by more than rounding"
+
+
+def _plan_notes(plan: Plan) -> Iterator[str]:
+    for name, limits in plan.integers.items():
+        if limits[1] <= 1 and name not in plan.index_ranges:
+            yield f"{name}: no integers above 1 could be tried, which the model does not take; give some with --data"
 
 
 def _is_suspect(comparison: Comparison) -> bool:

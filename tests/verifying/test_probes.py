@@ -114,7 +114,7 @@ def test_integers_stay_in_the_range_that_is_known_and_fill_it() -> None:
     assert set(np.unique(flags)) == {0, 1}
     assert (tokens.min(), tokens.max()) == (tokens.min(), tokens.max())
     assert tokens.max() > 900
-    assert {int(x) for x in np.unique(by_name["constants"].inputs[2])} == {0, 999}
+    assert {int(x) for x in np.unique(by_name["constants"].inputs[2])} == {0, 1, 999}
 
 
 @pytest.mark.parametrize(("rows", "length"), [(1000, 99), (5000, 7), (3, 10)])
