@@ -18,6 +18,7 @@ from edgebn.references import keras_behind, onnx_behind
 from edgebn.report import Verdict
 from edgebn.verifying.certificate import certificate_notes, certificate_of, certify
 from edgebn.verifying.golden import vector_files
+from edgebn.verifying.interfaces import both_scored
 from edgebn.verifying.judging import OnSamples
 from edgebn.verifying.onnx_files import OnnxFile, open_file
 from edgebn.verifying.reference import Reference
@@ -112,7 +113,8 @@ def _open(model_or_path: Any, onnx_path: Any, *, trust: bool) -> tuple[Reference
         raise InputError(f"{path}: is a Keras model ({kind}), but an ONNX file is expected here; swap the two")
     file = open_file(path)
     if _is_onnx(model_or_path):
-        return onnx_behind(open_file(Path(model_or_path)), file.model.metadata_props), file
+        other, file = both_scored(open_file(Path(model_or_path)), file)
+        return onnx_behind(other, file.model.metadata_props), file
     return keras_behind(open_source(model_or_path, trust=trust), file.model.metadata_props), file
 
 

@@ -29,6 +29,8 @@ class Anatomy:
     index_ranges      how many values an integer input that is an index may take
     tables            how many rows the table has that an integer input looks up behind arithmetic
     rounds_at_one     the outputs that round as numbers of size 1 do
+    choices           of every output that is the index of the largest of some scores: their name, axis, keepdims
+    made_of_floats    the outputs that are no floats and depend on some: rounding may tip them
     """
 
     multiplications: int
@@ -37,6 +39,8 @@ class Anatomy:
     index_ranges: dict[str, int]
     tables: dict[str, int]
     rounds_at_one: frozenset[str]
+    choices: dict[str, tuple[str, int, bool]]
+    made_of_floats: frozenset[str]
 
 
 def anatomy(model: ir.Model) -> Anatomy:
@@ -56,7 +60,33 @@ def anatomy(model: ir.Model) -> Anatomy:
         index_ranges={name: extent for name, extent in ranges.items() if extent is not None},
         tables={name: rows for name, rows in tables.items() if rows is not None},
         rounds_at_one=frozenset(value.name or "" for value in graph.outputs if _is_rounded_at_one(value)),
+        choices=dict(_choices(graph)),
+        made_of_floats=frozenset(value.name or "" for value in graph.outputs if _is_made_of_floats(value)),
     )
+
+
+def _choices(graph: ir.Graph) -> Iterator[tuple[str, tuple[str, int, bool]]]:
+    for value in graph.outputs:
+        node = value.producer()
+        while node is not None and node.op_type in {"Cast", "Identity"} and node.inputs[0] is not None:
+            node = node.inputs[0].producer()
+        if node is not None and node.op_type == "ArgMax" and node.inputs[0] is not None:
+            keeps = bool(node.attributes.get_int("keepdims", 1))
+            yield value.name or "", (node.inputs[0].name or "", node.attributes.get_int("axis", 0), keeps)
+
+
+def _is_made_of_floats(value: ir.Value) -> bool:
+    """Whether a float that is no constant is among what it is made of."""
+    pending, seen = [value], set[int]()
+    while pending:
+        node = pending.pop().producer()
+        for each in () if node is None or id(node) in seen else node.inputs:
+            if each is not None and each.const_value is None:
+                if each.dtype is None or each.dtype.is_floating_point():
+                    return True
+                pending.append(each)
+        seen.add(id(node))
+    return False
 
 
 def _multiplications(node: ir.Node) -> int:

@@ -23,9 +23,9 @@ from edgebn.errors import InputError, UsageError
 from edgebn.loading import Tensor, kind_of
 from edgebn.report import Replay, Replayed
 from edgebn.verifying import compare
+from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.certificate import certificate_notes, certificate_of
 from edgebn.verifying.data import Data
-from edgebn.verifying.judging import Candidate
 from edgebn.verifying.onnx_files import OnnxFile, open_file
 from edgebn.verifying.probes import Plan, Probe, random_probe
 from edgebn.verifying.reference import Inputs, Outputs, Reference, largest_moves

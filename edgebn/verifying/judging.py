@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from edgebn.errors import InputError
 from edgebn.report import Comparison, Decisions, Distance, RuntimeDifference
 from edgebn.verifying import compare
+from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.decisions import DecisionsTally
 from edgebn.verifying.integers import accepted
-from edgebn.verifying.matching import Match, fixed_batch, match
+from edgebn.verifying.matching import fixed_batch, match
 from edgebn.verifying.onnx_files import OnnxFile
 from edgebn.verifying.probes import DATA, Inputs, Plan, Probe
 from edgebn.verifying.reference import Outputs, Reference, largest_moves
 from edgebn.verifying.sessions import EvaluatorError, Runtime, open_runtime, open_runtimes
 from edgebn.verifying.tally import Expected, ExpectedTally, Rule, Tally
+from edgebn.verifying.tipping import tipping
 
 OnSamples = Callable[[str, int], None]
 """Called with the probe's name and how many samples are done."""
@@ -29,20 +31,6 @@ _WORK = 500_000_000
 """Multiplications of all samples of one probe; large models get fewer samples."""
 _FEWEST = 2
 _EVALUATED = 2
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """The file under suspicion, its runtimes, and how its tensors match the reference's."""
-
-    file: OnnxFile
-    runtimes: tuple[Runtime, ...]
-    match: Match
-
-    @property
-    def usual(self) -> Runtime:
-        """As most apps run it: with all optimisations."""
-        return next((each for each in self.runtimes if each.level == "all"), self.runtimes[0])
 
 
 def open_candidate(reference: Reference, file: OnnxFile, runtimes: Sequence[Runtime] | None = None) -> Candidate:
@@ -82,16 +70,21 @@ class Expecting:
             if reference.file is None:
                 self._base = lambda runtime, inputs: candidate.match.run(runtime, inputs, _batch(inputs))
         self._fixed = fixed_batch(*(twin.inputs for twin in self._twins))
+        self._tips = tipping(reference, candidate)
 
     def __call__(self, probe: Probe) -> tuple[Expected, ...]:
         """One for each output."""
         inputs, outputs = probe.inputs, self.reference.run(probe.inputs)
+        exact: tuple[NDArray[Any] | None, ...]
         if self.reference.truth is not None:
             exact = self.reference.truth.run(inputs)
             moves = self.reference.truth.sensitivity(inputs, exact)
-            return tuple(map(Expected, outputs, exact, moves))
-        base, *moved = (self._run(twin, inputs) for twin in self._twins)
-        return tuple(map(Expected, outputs, [None] * len(outputs), largest_moves(base, list(moved))))
+        else:
+            exact = (None,) * len(outputs)
+            base, *moved = (self._run(twin, inputs) for twin in self._twins)
+            moves = largest_moves(base, list(moved))
+        slacks = (tips(inputs, output) for tips, output in zip(self._tips, outputs, strict=True))
+        return tuple(map(Expected, outputs, exact, moves, slacks))
 
     def _run(self, twin: Runtime, inputs: Inputs) -> Outputs:
         if self._fixed is None:

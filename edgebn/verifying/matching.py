@@ -14,6 +14,10 @@ from edgebn.loading import Tensor
 from edgebn.verifying.reference import Inputs, Outputs, Reference
 from edgebn.verifying.sessions import Runtime
 
+_NUMBERS = {
+    *("bool", "bfloat16", "float16", "float32", "float64"),
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+}
 _EXPORTED_AS = {"bfloat16": "float32", "float16": "float32", "float64": "float32"}
 
 
@@ -36,11 +40,26 @@ def match(reference: Reference, runtime: Runtime) -> Match:
     Raises:
         InputError: if they can not be matched, or the file takes one extent only where the reference takes any.
     """
+    _check_arrays(reference.name, reference.inputs, reference.outputs)
     inputs = _matched(reference.name, "input", reference.inputs, runtime.inputs)
     return Match(
         tuple(runtime.inputs[position].name for position in inputs),
         _matched(reference.name, "output", reference.outputs, runtime.outputs),
     )
+
+
+def _check_arrays(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    """Raise InputError unless there are inputs, of numbers, with an axis for samples, and outputs of numbers."""
+    if not inputs:
+        raise InputError(f"{name}: has no inputs, so that there is nothing to feed it")
+    for role, tensor in (*(("input", each) for each in inputs), *(("output", each) for each in outputs)):
+        if tensor.dtype not in _NUMBERS:
+            raise InputError(f"{name}: its {role} {tensor.name} is {tensor.dtype}; only arrays of numbers are compared")
+    for tensor in inputs:
+        if not tensor.shape or 0 in tensor.shape:
+            raise InputError(
+                f"{name}: its input {tensor.name} has the shape {tensor.shape}, of which there are no samples"
+            )
 
 
 def fixed_batch(*sides: Sequence[Tensor]) -> int | None:

@@ -27,7 +27,8 @@ OTHER_EXTENTS = (45, 64)
 _BATCH_SIZES = (1, 2, 7, 32)
 _DATA_BATCH_SIZES = (1, 256)
 _SMALL_RUNS = 4
-_MOST_INDICES = 1 << 16
+_FEWER_INDICES, _MOST_INDICES = 1 << 16, 1 << 22
+_PART = 1024
 _PIXELS = 255.0
 _PATTERNS = ("single elements", "border")
 """Zeros but for some elements: what they show, other probes hide under the sums of everything else."""
@@ -81,6 +82,11 @@ class Plan:
         return any(extent is None for tensor in self.inputs for extent in tensor.shape[1:])
 
     @property
+    def most_indices(self) -> int:
+        """How many rows of a table are read at most; fewer if the model is large."""
+        return _MOST_INDICES if self.samples >= SAMPLES else _FEWER_INDICES
+
+    @property
     def batch_sizes(self) -> tuple[int, ...]:
         """Those at which random samples are run; the last is the largest."""
         if self.fixed_batch is not None:
@@ -99,12 +105,10 @@ class Plan:
 
 
 def probes(plan: Plan) -> Iterator[Probe]:
-    """All that needs no run of a model: random and patterned inputs, and every index that an input may be."""
+    """All that needs no run of a model: random and patterned inputs."""
     floats = any(np.dtype(tensor.dtype).kind == "f" for tensor in plan.inputs)
     for name in _kinds(plan) if floats else _kinds_of_integers(plan):
         yield random_probe(plan, name)
-    if plan.index_ranges:
-        yield every_index(plan)
 
 
 def random_probe(plan: Plan, name: str, extent: int = EXTENT, samples: int | None = None) -> Probe:
@@ -116,21 +120,27 @@ def random_probe(plan: Plan, name: str, extent: int = EXTENT, samples: int | Non
     return Probe(shown, inputs, plan.batch_sizes, required=name != NOT_FINITE)
 
 
-def every_index(plan: Plan) -> Probe:
-    """All values of every input that is an index, in a random order; the others are drawn as ever."""
+def every_index(plan: Plan) -> Iterator[Probe]:
+    """All values of every input that is an index, in a random order, in parts; the others are drawn as ever."""
     lengths = {tensor.name: int(np.prod(_extents(tensor, EXTENT), dtype=int)) for tensor in plan.inputs}
-    wanted = (-(-min(rows, _MOST_INDICES) // lengths[name]) for name, rows in plan.index_ranges.items())
-    drawn = random_probe(plan, NORMAL, samples=max(plan.samples, *wanted))
+    wanted = (-(-min(rows, plan.most_indices) // lengths[name]) for name, rows in plan.index_ranges.items())
+    batch = plan.fixed_batch or 1
+    samples = -(-max(plan.samples, *wanted) // batch) * batch
     rng = np.random.default_rng((plan.seed, zlib.crc32(EVERY_INDEX.encode())))
-    inputs = [
-        _permuted(array, plan.index_ranges[tensor.name], rng) if tensor.name in plan.index_ranges else array
-        for tensor, array in zip(plan.inputs, drawn.inputs, strict=True)
-    ]
-    return Probe(EVERY_INDEX, tuple(inputs), plan.batch_sizes[-1:])
+    orders = {name: rng.permutation(rows) for name, rows in plan.index_ranges.items()}
+    part = plan.whole_batches(max(plan.samples, _PART))
+    for start in range(0, samples, part):
+        drawn = random_probe(plan, NORMAL, samples=min(part, samples - start))
+        inputs = tuple(
+            _turned(orders[tensor.name], start * lengths[tensor.name], array) if tensor.name in orders else array
+            for tensor, array in zip(plan.inputs, drawn.inputs, strict=True)
+        )
+        yield Probe(EVERY_INDEX, inputs, plan.batch_sizes[-1:])
 
 
-def _permuted(array: NDArray[Any], rows: int, rng: np.random.Generator) -> NDArray[Any]:
-    return np.resize(rng.permutation(rows), array.shape).astype(array.dtype)
+def _turned(order: NDArray[Any], start: int, like: NDArray[Any]) -> NDArray[Any]:
+    """The elements of `order` from `start` on, and again from its beginning, in the shape and dtype of `like`."""
+    return np.take(order, np.arange(start, start + like.size), mode="wrap").reshape(like.shape).astype(like.dtype)
 
 
 def _kinds(plan: Plan) -> tuple[str, ...]:
@@ -192,6 +202,8 @@ def _single_elements(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArra
 
 def _border(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
     """Zeros inside, random numbers at both ends of every axis but the batch and the channels."""
+    if len(shape) < 2:
+        return rng.standard_normal(shape)
     array, inside = rng.standard_normal(shape), (slice(None),) + (slice(1, -1),) * (len(shape) - 2)
     array[inside if len(shape) > 2 else np.s_[:, 1:-1]] = 0.0
     return array

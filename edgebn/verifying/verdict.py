@@ -15,7 +15,7 @@ from edgebn.verifying.data import Data, open_data
 from edgebn.verifying.interfaces import scored
 from edgebn.verifying.judging import Expecting, Judge, OnSamples, open_candidate, plan_for
 from edgebn.verifying.onnx_files import OnnxFile
-from edgebn.verifying.probes import NORMAL, OTHER_EXTENTS, SAMPLES, Plan, Probe, probes, random_probe
+from edgebn.verifying.probes import NORMAL, OTHER_EXTENTS, SAMPLES, Plan, Probe, every_index, probes, random_probe
 from edgebn.verifying.reference import Reference
 from edgebn.verifying.tally import Expected, Rule
 
@@ -45,6 +45,8 @@ def judge_pair(
     drawn = chain(probes(plan), [] if clips is None else [clips], _other_extents(plan, reference))
     for parts in chain(_real(real, plan, expecting), ([(probe, expecting(probe))] for probe in drawn)):
         judge.take(parts)
+    if plan.index_ranges:
+        judge.take((part, expecting(part)) for part in every_index(plan))
     return _verdict(judge, plan, real, (reached, sides))
 
 
@@ -111,6 +113,9 @@ def _notes(judge: Judge) -> Iterator[str]:
 
 
 def _plan_notes(plan: Plan) -> Iterator[str]:
+    for name, rows in plan.index_ranges.items():
+        if rows > plan.most_indices:
+            yield f"{name}: {plan.most_indices:,} of the {rows:,} rows of its table were read; read more with --data"
     for name, limits in plan.integers.items():
         if limits[1] <= 1 and name not in plan.index_ranges:
             yield f"{name}: no integers above 1 could be tried, which the model does not take; give some with --data"
