@@ -321,7 +321,8 @@ class Replay(Report):
 class Certificate(Report):
     """What was verified, by what, with which result.
 
-    `vectors` maps the golden vectors' paths, relative to the certificate's folder, to their SHA-256.
+    `vectors` maps the golden vectors' paths, relative to the certificate's folder, to their SHA-256; `external_data`
+    those of the files beside the ONNX file that hold its weights.
     """
 
     schema: ClassVar[str] = "edgebn/certificate/1"
@@ -331,6 +332,7 @@ class Certificate(Report):
     onnx_model: str
     onnx_sha256: str
     vectors: dict[str, str]
+    external_data: dict[str, str]
     cpu: str
     versions: dict[str, str]
     verdict: dict[str, Any]

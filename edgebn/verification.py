@@ -86,7 +86,7 @@ def verify(
     vectors = vector_files(path.parent)
     if target is not None:
         contents = {each.relative_to(path.parent).as_posix(): each.read_bytes() for each in vectors}
-        files.write_bytes(target, certify(verdict, contents).to_json().encode())
+        files.write_bytes(target, certify(verdict, contents, path).to_json().encode())
         return verdict
     return replace(verdict, notes=(*verdict.notes, *certificate_notes(path, certificate_of(path), vectors)))
 

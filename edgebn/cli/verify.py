@@ -176,8 +176,8 @@ def _show_verdict(verdict: Verdict) -> None:
     if verdict.clip_sides[1]:
         reached, sides = verdict.clip_sides
         click.echo(f"the inputs reach {reached:,} of {sides:,} sides of clips (ReLU and the like)")
-    rtol = "" if verdict.smallest_rtol == float("inf") else f" or --rtol {verdict.smallest_rtol:.2g}"
-    click.echo(f"smallest tolerance that would pass: --atol {verdict.smallest_atol:.2g}{rtol}")
+    rtol = "" if verdict.smallest_rtol == float("inf") else f" or --rtol {tables.rounded_up(verdict.smallest_rtol)}"
+    click.echo(f"smallest tolerance that would pass: --atol {tables.rounded_up(verdict.smallest_atol)}{rtol}")
     if verdict.culprit is not None:
         click.echo(f"where: {verdict.culprit}")
 

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from edgebn.cli import tables
 from tests import command_line, digits
 from tests.conftest import Trained
 
@@ -136,3 +137,11 @@ def test_the_results_are_two_files(trained: Trained, tmp_path: Path) -> None:
     both = tmp_path / "both"
     result = command_line.run("verify", trained.keras, trained.onnx, "--certificate", both, "--junit", both)
     assert (result.exit_code, both.exists()) == (2, False)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.0, "0"), (1.21e-7, "1.3e-07"), (1.2e-7, "1.2e-07"), (9.96e-3, "1.0e-02"), (0.25, "2.5e-01")]
+)
+def test_a_tolerance_is_rounded_up(value: float, shown: str) -> None:
+    assert tables.rounded_up(value) == shown
+    assert float(shown) >= value

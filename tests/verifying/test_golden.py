@@ -15,6 +15,7 @@ from onnx import numpy_helper
 import edgebn
 from tests import command_line, keras_models
 from tests.exporting import models
+from tests.verifying.test_mismatch import written
 
 MODELS = Path(__file__).parents[2] / "models"
 
@@ -205,3 +206,17 @@ def test_verify_certifies_a_file_that_is_there(tmp_path: Path) -> None:
     edgebn.verify(model, path, certificate=tmp_path / "mlp.certificate.json")
     assert path.read_bytes() == before
     assert edgebn.replay(path).certificate == "mlp.certificate.json"
+
+
+def test_a_changed_file_of_weights_is_not_what_was_certified(tmp_path: Path) -> None:
+    path = written(tmp_path / "model.onnx", "(float[n,6] x) => (float[n,8] y) { y = MatMul(x, k) }", k=np.ones((6, 8)))
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights", size_threshold=0)
+    certificate = tmp_path / "model.certificate.json"
+    assert edgebn.verify(path, path, certificate=certificate).passed
+    assert set(json.loads(certificate.read_text())["external_data"]) == {"weights"}
+    assert edgebn.verify(path, path).notes == ()
+    weights = bytearray((tmp_path / "weights").read_bytes())
+    weights[2] ^= 1
+    (tmp_path / "weights").write_bytes(weights)
+    (note,) = edgebn.verify(path, path).notes
+    assert note == "weights: is not the file with weights that model.certificate.json is of"

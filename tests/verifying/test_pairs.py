@@ -12,6 +12,9 @@ import pytest
 
 import edgebn
 from edgebn import backends
+from edgebn.verifying import sessions
+from edgebn.verifying.onnx_files import OnnxFile
+from edgebn.verifying.sessions import Runtime
 from tests import keras_models
 from tests.verifying.test_mismatch import written
 
@@ -67,3 +70,17 @@ def test_inputs_of_other_names_in_another_order_are_told_by_their_shapes(tmp_pat
         l = MatMul(p, k) r = MatMul(q, m) s = Add(l, r) y = Add(s, b) }"""
     path = written(tmp_path / "m.onnx", text, k=by_shape[3, 2], m=by_shape[6, 2], b=bias)
     assert edgebn.verify(model, path).passed
+
+
+def test_a_wrong_shape_of_onnxs_evaluator_does_not_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def evaluator(file: OnnxFile, like: Runtime) -> list[Runtime]:
+        def call(feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+            return [np.zeros((len(next(iter(feed.values()))), 3), np.float32)]
+
+        return [Runtime(file.name, sessions.EVALUATOR, 0, like.inputs, like.outputs, call)]
+
+    monkeypatch.setattr(sessions, "_evaluator", evaluator)
+    path = written(tmp_path / "a.onnx", GEMM, **WEIGHTS)
+    verdict = edgebn.verify(path, path)
+    assert verdict.passed
+    assert verdict.notes == ("y: onnx's reference evaluator gives another shape, (2, 3)",)
