@@ -26,7 +26,7 @@ from edgebn.quantizing.lowering import FLOAT32, check_precision, lowered
 from edgebn.report import ExportReport, Folded, Inspection, Kept
 from edgebn.tidying import forget_shapes, tidy
 from edgebn.tuning import tuned
-from edgebn.verifying.golden import check_golden
+from edgebn.verifying.golden import check_golden, check_not_of_another
 from edgebn.version import __version__
 
 _Kind = TypeVar("_Kind", Folded, Kept)
@@ -85,6 +85,7 @@ def fold_export(
         if path is not None:
             files.check_writable(path)
     check_golden(out_path.parent, golden)
+    check_not_of_another(out_path, golden)
     check_precision(precision, data, golden=golden, certificate=certificate)
     graph = open_graph(model_or_path, opset=opset, trust=trust, interface=interface)
     check_distinct([model_or_path], [out_path, report_path, certificate_path], data)

@@ -89,6 +89,14 @@ def certificate_notes(onnx_path: Path, certificate: Path, vectors: Sequence[Path
     ]
 
 
+def named_vectors(certificate: Path) -> frozenset[str]:
+    """The golden vectors of which a certificate speaks; none if it can not be read."""
+    try:
+        return frozenset(_read(certificate)["vectors"])
+    except InputError:
+        return frozenset()
+
+
 def _summary_notes(onnx_path: Path) -> Iterator[str]:
     model = onnx.load_model(onnx_path, load_external_data=False)
     entries = [entry.value for entry in model.metadata_props if entry.key == KEY]

@@ -18,7 +18,7 @@ from edgebn.verifying.decisions import DecisionsTally
 from edgebn.verifying.integers import accepted
 from edgebn.verifying.matching import fixed_batch, match
 from edgebn.verifying.onnx_files import OnnxFile
-from edgebn.verifying.probes import DATA, Inputs, Plan, Probe
+from edgebn.verifying.probes import DATA, EXTENT, NORMAL, OTHER_EXTENTS, Inputs, Plan, Probe, random_probe
 from edgebn.verifying.reference import Outputs, Reference, largest_moves
 from edgebn.verifying.sessions import EvaluatorError, Runtime, open_runtime, open_runtimes
 from edgebn.verifying.tally import Expected, ExpectedTally, Rule, Tally
@@ -48,11 +48,24 @@ def plan_for(reference: Reference, candidate: Candidate, seed: int, most: int) -
     batch = fixed_batch(inputs, candidate.runtimes[0].inputs)
     known = {**ranges, **reference.index_ranges}
     plan = Plan(inputs, known, seed, min(most, max(_FEWEST, affordable)), fixed_batch=batch)
+    plan = replace(plan, extent=_extent(reference, plan))
     rows = candidate.file.anatomy.tables
     tables = {tensor.name: rows[name] for tensor, name in zip(inputs, names, strict=True) if name in rows}
     integers = accepted(reference, plan, tables)
     behind = {name: integers[name][1] + 1 for name in tables.keys() & integers.keys()}
     return replace(plan, index_ranges={**known, **behind}, integers=integers)
+
+
+def _extent(reference: Reference, plan: Plan) -> int:
+    """The first size of what may vary on which the reference runs; the usual one if it runs on none."""
+    few = replace(plan, samples=plan.whole_batches(1))
+    for extent in (EXTENT, *OTHER_EXTENTS) if plan.has_varying_extents else ():
+        try:
+            reference.run(random_probe(few, NORMAL, extent).inputs)
+        except InputError:
+            continue
+        return extent
+    return EXTENT
 
 
 class Expecting:

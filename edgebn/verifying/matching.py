@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from numpy.typing import NDArray
@@ -76,21 +75,29 @@ def _matched(name: str, role: str, wanted: Sequence[Tensor], found: Sequence[Ten
     order = tuple(positions[tensor.name] for tensor in wanted) if by_name else tuple(range(len(wanted)))
     agreeing = [[_agrees(tensor, other, role) for other in found] for tensor in wanted]
     if not all(agreeing[index][position] for index, position in enumerate(order)):
-        only = list(islice(_assignments(agreeing, ()), 2))
-        if len(only) != 1 or by_name:
+        found_order = _only_assignment(agreeing)
+        if found_order is None or by_name:
             raise _mismatch(name, role, wanted, [found[position] for position in order])
-        (order,) = only
+        order = found_order
     return order
 
 
-def _assignments(agreeing: list[list[bool]], chosen: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Every way to give each wanted tensor one of its own that agrees."""
-    if len(chosen) == len(agreeing):
-        yield chosen
-        return
-    for position, agrees in enumerate(agreeing[len(chosen)]):
-        if agrees and position not in chosen:
-            yield from _assignments(agreeing, (*chosen, position))
+def _only_assignment(agreeing: list[list[bool]]) -> tuple[int, ...] | None:
+    """The one way to give each wanted tensor one of its own that agrees; None if there is no such way, or another.
+
+    If there is one way only, some tensor agrees with a single one; without that pair, the same holds of the rest.
+    """
+    options = {index: {place for place, fits in enumerate(row) if fits} for index, row in enumerate(agreeing)}
+    chosen: dict[int, int] = {}
+    while options:
+        index = next((each for each, places in options.items() if len(places) == 1), None)
+        if index is None:
+            return None
+        (place,) = options.pop(index)
+        chosen[index] = place
+        for places in options.values():
+            places.discard(place)
+    return tuple(chosen[index] for index in range(len(agreeing)))
 
 
 def _mismatch(name: str, role: str, wanted: Sequence[Tensor], found: Sequence[Tensor]) -> InputError:

@@ -21,8 +21,8 @@ Draw = Callable[[np.random.Generator, tuple[int, ...]], NDArray[Any]]
 SAMPLES = 32
 NORMAL, EVERY_INDEX, NOT_FINITE, CLIP_SIDES, DATA = "normal", "every index", "not finite", "clip sides", "data"
 EXTENT = 32
-OTHER_EXTENTS = (45, 64)
-"""What an extent that may vary is probed at as well: an odd one, or if the model does not take that, the other."""
+OTHER_EXTENTS = (45, 64, 96, 128, 224, 16, 8)
+"""What an extent that may vary is probed at as well: the first that the model takes, an odd one if it can be."""
 
 _BATCH_SIZES = (1, 2, 7, 32)
 _DATA_BATCH_SIZES = (1, 256)
@@ -66,7 +66,8 @@ class Plan:
     """What may be fed: the model's inputs, how many values those that are indices take, and how many samples.
 
     `fixed_batch` is the one batch size that a model allows, if it does not allow all. `integers` are the lowest and the
-    highest of what integer inputs that are no index take; 0 and 1 where nothing is known.
+    highest of what integer inputs that are no index take; 0 and 1 where nothing is known. What
+    may vary is `extent` long.
     """
 
     inputs: tuple[Tensor, ...]
@@ -75,6 +76,7 @@ class Plan:
     samples: int = SAMPLES
     fixed_batch: int | None = None
     integers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    extent: int = EXTENT
 
     @property
     def has_varying_extents(self) -> bool:
@@ -111,18 +113,19 @@ def probes(plan: Plan) -> Iterator[Probe]:
         yield random_probe(plan, name)
 
 
-def random_probe(plan: Plan, name: str, extent: int = EXTENT, samples: int | None = None) -> Probe:
+def random_probe(plan: Plan, name: str, extent: int | None = None, samples: int | None = None) -> Probe:
     """The probe of this name. Integers are drawn from the range that is known of them."""
+    extent = plan.extent if extent is None else extent
     rng = np.random.default_rng((plan.seed, zlib.crc32(f"{name} {extent}".encode())))
     count = plan.whole_batches(samples or plan.samples)
     inputs = tuple(_drawn(tensor, plan, name, (count, *_extents(tensor, extent)), rng) for tensor in plan.inputs)
-    shown = name if extent == EXTENT else f"{name}, {extent} long"
+    shown = name if extent == plan.extent else f"{name}, {extent} long"
     return Probe(shown, inputs, plan.batch_sizes, required=name != NOT_FINITE)
 
 
 def every_index(plan: Plan) -> Iterator[Probe]:
     """All values of every input that is an index, in a random order, in parts; the others are drawn as ever."""
-    lengths = {tensor.name: int(np.prod(_extents(tensor, EXTENT), dtype=int)) for tensor in plan.inputs}
+    lengths = {tensor.name: int(np.prod(_extents(tensor, plan.extent), dtype=int)) for tensor in plan.inputs}
     wanted = (-(-min(rows, plan.most_indices) // lengths[name]) for name, rows in plan.index_ranges.items())
     batch = plan.fixed_batch or 1
     samples = -(-max(plan.samples, *wanted) // batch) * batch

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,7 @@ def test_the_certificate_says_what_was_verified(exported: Path) -> None:
             "onnx_model",
             "onnx_sha256",
             "vectors",
+            "external_data",
             "cpu",
             "versions",
             "verdict",
@@ -220,3 +223,34 @@ def test_a_changed_file_of_weights_is_not_what_was_certified(tmp_path: Path) -> 
     (tmp_path / "weights").write_bytes(weights)
     (note,) = edgebn.verify(path, path).notes
     assert note == "weights: is not the file with weights that model.certificate.json is of"
+
+
+def link_outside(file: Path) -> None:
+    (file.parents[2] / "elsewhere.pb").write_bytes(file.read_bytes())
+    file.unlink()
+    file.symlink_to(file.parents[2] / "elsewhere.pb")
+
+
+def no_samples(file: Path) -> None:
+    file.write_bytes(numpy_helper.from_array(np.zeros((0, 3), np.float32), "x").SerializeToString())
+
+
+def unknown_dtype(file: Path) -> None:
+    file.write_bytes(onnx.TensorProto(dims=[1], data_type=999, raw_data=b"\0").SerializeToString())
+
+
+def pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+@pytest.mark.parametrize("spoil", [link_outside, no_samples, unknown_dtype, pipe])
+def test_what_is_no_vector_is_one_clear_error(spoil: Callable[[Path], None], folder: Path) -> None:
+    spoil(folder / "test_data_set_0" / "input_0.pb")
+    with pytest.raises(edgebn.InputError, match=r"input_0\.pb: "):
+        edgebn.replay(folder / "cnn.onnx")
+
+
+def test_vectors_of_another_certificate_are_kept(folder: Path) -> None:
+    with pytest.raises(edgebn.UsageError, match=r"cnn\.certificate\.json names the golden vectors"):
+        edgebn.fold_export(folder / "cnn.onnx", folder / "other.onnx", golden=3)

@@ -84,3 +84,20 @@ def test_a_wrong_shape_of_onnxs_evaluator_does_not_decide(tmp_path: Path, monkey
     verdict = edgebn.verify(path, path)
     assert verdict.passed
     assert verdict.notes == ("y: onnx's reference evaluator gives another shape, (2, 3)",)
+
+
+def test_sizes_that_the_model_does_not_take_are_not_fed(tmp_path: Path) -> None:
+    text = "(float[n,t] x) => (float[n,m,48] y) { y = Reshape(x, rows) }"
+    path = written(tmp_path / "a.onnx", text, rows=np.array([0, -1, 48], np.int64))
+    assert edgebn.verify(path, path).passed
+
+
+def test_many_outputs_are_matched_at_once(tmp_path: Path) -> None:
+    def many(path: Path, letter: str, last: str) -> Path:
+        nodes = " ".join(f"{letter}{i} = Identity(x)" for i in range(14))
+        outputs = ", ".join(f"float[n,4] {letter}{i}" for i in range(14))
+        text = f"(float[n,4] x) => ({outputs}, float[n,{last}] z{letter}) {{ {nodes} z{letter} = MatMul(x, k) }}"
+        return written(path, text, k=np.ones((4, int(last))))
+
+    with pytest.raises(edgebn.InputError, match="not the same model"):
+        edgebn.verify(many(tmp_path / "a.onnx", "a", "2"), many(tmp_path / "b.onnx", "b", "3"))
