@@ -253,7 +253,8 @@ class Verdict(Report):
     """Whether an ONNX file computes what its reference computes, and every number that says so.
 
     `rule` is "rounding" (the default) or "numpy", with `rtol` and `atol`. `smallest_atol` and `smallest_rtol` are the
-    smallest that would pass by numpy's rule, each with 0 for the other; `used` is the largest share of a tolerance.
+    smallest that would pass by numpy's rule, each with 0 for the other, infinite if none does; `used` is the largest
+    share of a tolerance.
     `clip_sides` says how many of the sides of the file's clips (a ReLU's channel has two) the inputs reached, of how
     many. `culprit` says where it went wrong, if it did and that could be found.
     """

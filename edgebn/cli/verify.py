@@ -57,22 +57,23 @@ def verify(
     if junit_path is not None:
         _check_writable(junit_path, [model, onnx_model], certificate, data)
     result: Verdict | Replay
-    if onnx_model is None:
-        _refuse_with_one_model(data=data, rtol=rtol, atol=atol, certificate=certificate)
-        result = edgebn.replay(model)
-    else:
-        with _progress() as on_samples:
-            result = edgebn.verify(
-                model,
-                onnx_model,
-                data=data,
-                seed=seed,
-                rtol=rtol,
-                atol=atol,
-                certificate=certificate,
-                trust=trust,
-                on_samples=on_samples,
-            )
+    with _error_in(junit_path, (onnx_model or model).name):
+        if onnx_model is None:
+            _refuse_with_one_model(data=data, rtol=rtol, atol=atol, certificate=certificate)
+            result = edgebn.replay(model)
+        else:
+            with _progress() as on_samples:
+                result = edgebn.verify(
+                    model,
+                    onnx_model,
+                    data=data,
+                    seed=seed,
+                    rtol=rtol,
+                    atol=atol,
+                    certificate=certificate,
+                    trust=trust,
+                    on_samples=on_samples,
+                )
     if junit_path is not None:
         junit.write(junit_path, result)
     if as_json:
@@ -99,6 +100,19 @@ def _check_writable(path: Path, models: Iterable[Path | None], certificate: Path
 
     files.check_writable(path)
     check_distinct(models, [path, certificate], data)
+
+
+@contextlib.contextmanager
+def _error_in(junit_path: Path | None, name: str) -> Iterator[None]:
+    """Write an error that stops the command to the JUnit file as well, if there is to be one."""
+    from edgebn.errors import EdgebnError
+
+    try:
+        yield
+    except EdgebnError as error:
+        if junit_path is not None:
+            junit.write_error(junit_path, name, str(error))
+        raise
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from edgebn.errors import UsageError
+from edgebn.errors import InputError, UsageError
 from edgebn.loading.onnx_files import parts_of
 
 
@@ -18,7 +18,7 @@ def check_distinct(given: Iterable[Any], outputs: Iterable[Path | None], data: s
     """
     models = [Path(each) for each in given if isinstance(each, str | Path)]
     read = {path.resolve() for path in (*models, *([] if data is None else [Path(data)]))}
-    parts = frozenset[Path]().union(*(parts_of(path) for path in models))
+    parts = frozenset[Path]().union(*map(_parts, models))
     written: set[Path] = set()
     for path in (each.resolve() for each in outputs if each is not None):
         if path in read or path in written:
@@ -26,3 +26,10 @@ def check_distinct(given: Iterable[Any], outputs: Iterable[Path | None], data: s
         if not parts.isdisjoint((path, *path.parents)):
             raise UsageError(f"{path.name}: is a part of the model; choose another output")
         written.add(path)
+
+
+def _parts(path: Path) -> frozenset[Path]:
+    try:
+        return parts_of(path)
+    except InputError:  # a damaged model has no parts that are known; opening it says so
+        return frozenset()

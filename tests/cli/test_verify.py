@@ -145,3 +145,13 @@ def test_the_results_are_two_files(trained: Trained, tmp_path: Path) -> None:
 def test_a_tolerance_is_rounded_up(value: float, shown: str) -> None:
     assert tables.rounded_up(value) == shown
     assert float(shown) >= value
+
+
+def test_no_old_verdict_stays_where_there_is_none(trained: Trained, tmp_path: Path) -> None:
+    target, damaged = tmp_path / "v.xml", tmp_path / "damaged.onnx"
+    target.write_text("<testsuites/>")
+    damaged.write_bytes(trained.onnx.read_bytes()[:1000])
+    assert command_line.run("verify", trained.keras, damaged, "--junit", target).exit_code == 3
+    (suite,) = ElementTree.parse(target).getroot()
+    assert suite.attrib["errors"] == "1"
+    assert suite.find("testcase/error") is not None
