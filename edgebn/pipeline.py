@@ -14,19 +14,19 @@ import onnx
 import onnx_ir as ir
 
 from edgebn import backends, files
-from edgebn.errors import ConversionError, UsageError
+from edgebn.errors import ConversionError
 from edgebn.exporting import name_outputs
 from edgebn.folding import Plan, Preference, apply, plan
 from edgebn.graphs import Graph, open_graph
 from edgebn.interface import NOTHING, Interface
-from edgebn.loading.onnx_files import parts_of
+from edgebn.loading.overwriting import check_distinct
 from edgebn.proving import Suspect, certified
 from edgebn.proving import certificate as certificate_content
 from edgebn.quantizing.lowering import FLOAT32, check_precision, lowered
 from edgebn.report import ExportReport, Folded, Inspection, Kept
 from edgebn.tidying import forget_shapes, tidy
 from edgebn.tuning import tuned
-from edgebn.verifying.golden import check_golden
+from edgebn.verifying.golden import check_golden, check_not_of_another
 from edgebn.version import __version__
 
 _Kind = TypeVar("_Kind", Folded, Kept)
@@ -85,9 +85,10 @@ def fold_export(
         if path is not None:
             files.check_writable(path)
     check_golden(out_path.parent, golden)
+    check_not_of_another(out_path, golden)
     check_precision(precision, data, golden=golden, certificate=certificate)
     graph = open_graph(model_or_path, opset=opset, trust=trust, interface=interface)
-    _check_distinct(model_or_path, out_path, report_path, certificate_path)
+    check_distinct([model_or_path], [out_path, report_path, certificate_path], data)
     preference, tuning = tuned(lambda each: _folded(graph, each)[1]) if tune else (Preference.FEWEST_NODES, None)
     planned, folded = _folded(graph, preference)
     _describe(folded, graph, planned)
@@ -155,19 +156,6 @@ def _lean(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def _only(kind: type[_Kind], planned: Plan) -> tuple[_Kind, ...]:
     return tuple(fate for fate in planned.fates if isinstance(fate, kind))
-
-
-def _check_distinct(model_or_path: Any, *outputs: Path | None) -> None:
-    """Refuse to write over the model, or one result over the other."""
-    given = [Path(model_or_path)] if isinstance(model_or_path, str | Path) else []
-    paths = [path.resolve() for path in (*given, *outputs) if path is not None]
-    for index, path in enumerate(paths):
-        if path in paths[:index]:
-            raise UsageError(f"{path.name}: is read or written twice by this command; choose another output")
-    parts = parts_of(given[0]) if given else frozenset()
-    for path in paths[len(given) :]:
-        if not parts.isdisjoint((path, *path.parents)):
-            raise UsageError(f"{path.name}: is a part of the model; choose another output")
 
 
 def _describe(model: ir.Model, graph: Graph, planned: Plan) -> None:

@@ -253,7 +253,8 @@ class Verdict(Report):
     """Whether an ONNX file computes what its reference computes, and every number that says so.
 
     `rule` is "rounding" (the default) or "numpy", with `rtol` and `atol`. `smallest_atol` and `smallest_rtol` are the
-    smallest that would pass by numpy's rule, each with 0 for the other; `used` is the largest share of a tolerance.
+    smallest that would pass by numpy's rule, each with 0 for the other, infinite if none does; `used` is the largest
+    share of a tolerance.
     `clip_sides` says how many of the sides of the file's clips (a ReLU's channel has two) the inputs reached, of how
     many. `culprit` says where it went wrong, if it did and that could be found.
     """
@@ -321,7 +322,8 @@ class Replay(Report):
 class Certificate(Report):
     """What was verified, by what, with which result.
 
-    `vectors` maps the golden vectors' paths, relative to the certificate's folder, to their SHA-256.
+    `vectors` maps the golden vectors' paths, relative to the certificate's folder, to their SHA-256; `external_data`
+    those of the files beside the ONNX file that hold its weights.
     """
 
     schema: ClassVar[str] = "edgebn/certificate/1"
@@ -331,6 +333,7 @@ class Certificate(Report):
     onnx_model: str
     onnx_sha256: str
     vectors: dict[str, str]
+    external_data: dict[str, str]
     cpu: str
     versions: dict[str, str]
     verdict: dict[str, Any]

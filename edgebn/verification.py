@@ -12,11 +12,13 @@ from edgebn.errors import ConversionError, InputError, UsageError
 from edgebn.graphs import open_graph
 from edgebn.interface import recorded
 from edgebn.loading import kind_of, open_source
+from edgebn.loading.overwriting import check_distinct
 from edgebn.locating import explain
 from edgebn.references import keras_behind, onnx_behind
 from edgebn.report import Verdict
 from edgebn.verifying.certificate import certificate_notes, certificate_of, certify
 from edgebn.verifying.golden import vector_files
+from edgebn.verifying.interfaces import both_scored
 from edgebn.verifying.judging import OnSamples
 from edgebn.verifying.onnx_files import OnnxFile, open_file
 from edgebn.verifying.reference import Reference
@@ -75,6 +77,7 @@ def verify(
     target = None if certificate is None else Path(certificate)
     if target is not None:
         files.check_writable(target)
+        check_distinct([model_or_path, onnx_path], [target], data)
     reference, file = _open(model_or_path, onnx_path, trust=trust)
     verdict = judge_pair(reference, file, data=data, seed=seed, rule=rule, on_samples=on_samples or _ignore)
     if not verdict.passed:
@@ -83,7 +86,7 @@ def verify(
     vectors = vector_files(path.parent)
     if target is not None:
         contents = {each.relative_to(path.parent).as_posix(): each.read_bytes() for each in vectors}
-        files.write_bytes(target, certify(verdict, contents).to_json().encode())
+        files.write_bytes(target, certify(verdict, contents, path).to_json().encode())
         return verdict
     return replace(verdict, notes=(*verdict.notes, *certificate_notes(path, certificate_of(path), vectors)))
 
@@ -110,7 +113,8 @@ def _open(model_or_path: Any, onnx_path: Any, *, trust: bool) -> tuple[Reference
         raise InputError(f"{path}: is a Keras model ({kind}), but an ONNX file is expected here; swap the two")
     file = open_file(path)
     if _is_onnx(model_or_path):
-        return onnx_behind(open_file(Path(model_or_path)), file.model.metadata_props), file
+        other, file = both_scored(open_file(Path(model_or_path)), file)
+        return onnx_behind(other, file.model.metadata_props), file
     return keras_behind(open_source(model_or_path, trust=trust), file.model.metadata_props), file
 
 

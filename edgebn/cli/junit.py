@@ -18,6 +18,18 @@ def write(path: Path, result: Verdict | Replay) -> None:
     files.write_bytes(path, content(result))
 
 
+def write_error(path: Path, name: str, message: str) -> None:
+    """Write that `name` could not be verified, so that no verdict of another time is taken for this one's."""
+    from edgebn import files
+
+    suite = ElementTree.Element("testsuite", name=f"edgebn verify {name}", tests="1", failures="0", errors="1")
+    case = ElementTree.SubElement(suite, "testcase", classname=name, name="can be verified")
+    ElementTree.SubElement(case, "error", message=message).text = message
+    suites = ElementTree.Element("testsuites")
+    suites.append(suite)
+    files.write_bytes(path, bytes(ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)) + b"\n")
+
+
 def content(result: Verdict | Replay) -> bytes:
     """The XML, in UTF-8."""
     from edgebn.report import Replay

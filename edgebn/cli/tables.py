@@ -37,6 +37,15 @@ def number(value: float) -> str:
     return "0" if value == 0 else f"{value:.1e}"
 
 
+def rounded_up(value: float) -> str:
+    """Two digits that are no less than the value: `1.3e-07` for 1.21e-7."""
+    shown = f"{value:.1e}"
+    if float(shown) >= value:
+        return number(float(shown))
+    digits, exponent = shown.split("e")
+    return number(float(f"{float(digits) + 0.1:.1f}e{exponent}"))
+
+
 def size(count: int) -> str:
     """A number of bytes: `204.8 kB`."""
     return f"{count / 1000:,.1f} kB"

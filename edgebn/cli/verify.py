@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,24 +55,25 @@ def verify(
     import edgebn
 
     if junit_path is not None:
-        _check_writable(junit_path)
+        _check_writable(junit_path, [model, onnx_model], certificate, data)
     result: Verdict | Replay
-    if onnx_model is None:
-        _refuse_with_one_model(data=data, rtol=rtol, atol=atol, certificate=certificate)
-        result = edgebn.replay(model)
-    else:
-        with _progress() as on_samples:
-            result = edgebn.verify(
-                model,
-                onnx_model,
-                data=data,
-                seed=seed,
-                rtol=rtol,
-                atol=atol,
-                certificate=certificate,
-                trust=trust,
-                on_samples=on_samples,
-            )
+    with _error_in(junit_path, (onnx_model or model).name):
+        if onnx_model is None:
+            _refuse_with_one_model(data=data, rtol=rtol, atol=atol, certificate=certificate)
+            result = edgebn.replay(model)
+        else:
+            with _progress() as on_samples:
+                result = edgebn.verify(
+                    model,
+                    onnx_model,
+                    data=data,
+                    seed=seed,
+                    rtol=rtol,
+                    atol=atol,
+                    certificate=certificate,
+                    trust=trust,
+                    on_samples=on_samples,
+                )
     if junit_path is not None:
         junit.write(junit_path, result)
     if as_json:
@@ -92,10 +93,26 @@ def _refuse_with_one_model(**given: object) -> None:
             raise click.UsageError(f"--{name} needs two models: MODEL and ONNX_MODEL.")
 
 
-def _check_writable(path: Path) -> None:
+def _check_writable(path: Path, models: Iterable[Path | None], certificate: Path | None, data: str | None) -> None:
+    """Raise UsageError unless the verdict can be written to `path`, and nothing else is there that is needed."""
     from edgebn import files
+    from edgebn.loading.overwriting import check_distinct
 
     files.check_writable(path)
+    check_distinct(models, [path, certificate], data)
+
+
+@contextlib.contextmanager
+def _error_in(junit_path: Path | None, name: str) -> Iterator[None]:
+    """Write an error that stops the command to the JUnit file as well, if there is to be one."""
+    from edgebn.errors import EdgebnError
+
+    try:
+        yield
+    except EdgebnError as error:
+        if junit_path is not None:
+            junit.write_error(junit_path, name, str(error))
+        raise
 
 
 @contextlib.contextmanager
@@ -173,8 +190,8 @@ def _show_verdict(verdict: Verdict) -> None:
     if verdict.clip_sides[1]:
         reached, sides = verdict.clip_sides
         click.echo(f"the inputs reach {reached:,} of {sides:,} sides of clips (ReLU and the like)")
-    rtol = "" if verdict.smallest_rtol == float("inf") else f" or --rtol {verdict.smallest_rtol:.2g}"
-    click.echo(f"smallest tolerance that would pass: --atol {verdict.smallest_atol:.2g}{rtol}")
+    rtol = "" if verdict.smallest_rtol == float("inf") else f" or --rtol {tables.rounded_up(verdict.smallest_rtol)}"
+    click.echo(f"smallest tolerance that would pass: --atol {tables.rounded_up(verdict.smallest_atol)}{rtol}")
     if verdict.culprit is not None:
         click.echo(f"where: {verdict.culprit}")
 

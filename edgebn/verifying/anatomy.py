@@ -14,6 +14,7 @@ from edgebn.tidying import infer_shapes
 
 CLIPS = ("Clip", "LeakyRelu", "Max", "Min", "PRelu", "Relu")
 _PASSES_INDICES = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_CALCULATES = frozenset({"Add", "Clip", "Concat", "Div", "Max", "Min", "Mod", "Mul", "Slice", "Sub", "Where"})
 _ROUNDS_AT_ONE = frozenset({"Celu", "Elu", "Erf", "Gelu", "Log", "LogSoftmax", "Mish", "Selu", "Sigmoid", "Softplus"})
 """They pass through numbers of size 1 on their way to smaller ones, and so round as if the result were that large."""
 _UNKNOWN_EXTENT = 32
@@ -26,14 +27,20 @@ class Anatomy:
     multiplications   of one sample, those of Conv, Gemm and MatMul; extents that may vary are taken as 32
     clips             (input, output) of every node that clips, by the names of the tensors
     index_ranges      how many values an integer input that is an index may take
+    tables            how many rows the table has that an integer input looks up behind arithmetic
     rounds_at_one     the outputs that round as numbers of size 1 do
+    choices           of every output that is the index of the largest of some scores: their name, axis, keepdims
+    made_of_floats    the outputs that are no floats and depend on some: rounding may tip them
     """
 
     multiplications: int
     nodes: int
     clips: tuple[tuple[str, str], ...]
     index_ranges: dict[str, int]
+    tables: dict[str, int]
     rounds_at_one: frozenset[str]
+    choices: dict[str, tuple[str, int, bool]]
+    made_of_floats: frozenset[str]
 
 
 def anatomy(model: ir.Model) -> Anatomy:
@@ -42,14 +49,44 @@ def anatomy(model: ir.Model) -> Anatomy:
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     infer_shapes(model)
     graph = model.graph
-    ranges = {value.name or "": _index_range(value) for value in graph.inputs}
+    ranges, tables = (
+        {value.name or "": _index_range(value, passes) for value in graph.inputs}
+        for passes in (_PASSES_INDICES, _PASSES_INDICES | _CALCULATES)
+    )
     return Anatomy(
         multiplications=sum(_multiplications(node) for node in graph),
         nodes=len(graph),
         clips=tuple(_clips(graph)),
         index_ranges={name: extent for name, extent in ranges.items() if extent is not None},
+        tables={name: rows for name, rows in tables.items() if rows is not None},
         rounds_at_one=frozenset(value.name or "" for value in graph.outputs if _is_rounded_at_one(value)),
+        choices=dict(_choices(graph)),
+        made_of_floats=frozenset(value.name or "" for value in graph.outputs if _is_made_of_floats(value)),
     )
+
+
+def _choices(graph: ir.Graph) -> Iterator[tuple[str, tuple[str, int, bool]]]:
+    for value in graph.outputs:
+        node = value.producer()
+        while node is not None and node.op_type in {"Cast", "Identity"} and node.inputs[0] is not None:
+            node = node.inputs[0].producer()
+        if node is not None and node.op_type == "ArgMax" and node.inputs[0] is not None:
+            keeps = bool(node.attributes.get_int("keepdims", 1))
+            yield value.name or "", (node.inputs[0].name or "", node.attributes.get_int("axis", 0), keeps)
+
+
+def _is_made_of_floats(value: ir.Value) -> bool:
+    """Whether a float that is no constant is among what it is made of."""
+    pending, seen = [value], set[int]()
+    while pending:
+        node = pending.pop().producer()
+        for each in () if node is None or id(node) in seen else node.inputs:
+            if each is not None and each.const_value is None:
+                if each.dtype is None or each.dtype.is_floating_point():
+                    return True
+                pending.append(each)
+        seen.add(id(node))
+    return False
 
 
 def _multiplications(node: ir.Node) -> int:
@@ -79,14 +116,17 @@ def _clips(graph: ir.Graph) -> Iterator[tuple[str, str]]:
             yield data[0].name or "", made.name or ""
 
 
-def _index_range(value: ir.Value) -> int | None:
-    """The number of rows of the table that the input looks up, if it is an index; the smallest of several."""
+def _index_range(value: ir.Value, passes: frozenset[str]) -> int | None:
+    """The number of rows of the table that the input looks up, if it is an index; the smallest of several.
+
+    On the way it may go through the operators that `passes` names.
+    """
     found, pending = [], [value]
     while pending:
         for node, position in pending.pop().uses():
             if node.op_type == "Gather" and position == 1:
                 found.append(_rows(node))
-            elif node.op_type in _PASSES_INDICES and position == 0:
+            elif node.op_type in passes and (position == 0 or node.op_type in _CALCULATES):
                 pending.append(node.outputs[0])
     return min((rows for rows in found if rows is not None), default=None)
 

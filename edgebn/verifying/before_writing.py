@@ -10,8 +10,9 @@ import onnx_ir as ir
 
 from edgebn.errors import InputError
 from edgebn.report import Comparison
+from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.interfaces import scored
-from edgebn.verifying.judging import Candidate, Expecting, Judge, open_candidate, plan_for
+from edgebn.verifying.judging import Expecting, Judge, open_candidate, plan_for
 from edgebn.verifying.onnx_files import OnnxFile, in_memory
 from edgebn.verifying.probes import NORMAL, Plan, Probe, random_probe
 from edgebn.verifying.reference import Reference

@@ -16,6 +16,7 @@ import onnx
 
 from edgebn import files
 from edgebn.errors import InputError
+from edgebn.loading.onnx_files import parts_of
 from edgebn.report import Certificate, Verdict
 
 KEY = "edgebn.certificate"
@@ -29,8 +30,11 @@ def certificate_of(onnx_path: Path) -> Path:
     return onnx_path.with_name(f"{onnx_path.stem}.certificate.json")
 
 
-def certify(verdict: Verdict, vectors: dict[str, bytes]) -> Certificate:
-    """The certificate that goes with a verdict; `vectors` are the golden vectors' contents by relative path."""
+def certify(verdict: Verdict, vectors: dict[str, bytes], onnx_path: Path | None = None) -> Certificate:
+    """The certificate that goes with a verdict; `vectors` are the golden vectors' contents by relative path.
+
+    `onnx_path` is the file, if it may have weights in other files.
+    """
     return Certificate(
         passed=verdict.passed,
         source=verdict.reference,
@@ -38,6 +42,7 @@ def certify(verdict: Verdict, vectors: dict[str, bytes]) -> Certificate:
         onnx_model=verdict.onnx_model,
         onnx_sha256=verdict.onnx_sha256,
         vectors={path: hashlib.sha256(content).hexdigest() for path, content in vectors.items()},
+        external_data={} if onnx_path is None else _external_data(onnx_path),
         cpu=verdict.cpu,
         versions=verdict.versions,
         verdict=verdict.to_dict(),
@@ -62,6 +67,12 @@ def summary(verdict: Verdict, graph_sha256: str) -> str:
     )
 
 
+def _external_data(onnx_path: Path) -> dict[str, str]:
+    """The SHA-256 of every file that holds weights, by its path relative to the model's folder."""
+    folder = onnx_path.parent.resolve()
+    return {path.relative_to(folder).as_posix(): files.sha256(path) for path in sorted(parts_of(onnx_path))}
+
+
 def graph_hash(model: onnx.ModelProto) -> str:
     """SHA-256 of the model without its metadata."""
     bare = onnx.ModelProto()
@@ -76,6 +87,14 @@ def certificate_notes(onnx_path: Path, certificate: Path, vectors: Sequence[Path
         *_summary_notes(onnx_path),
         *(_file_notes(onnx_path, certificate, vectors) if certificate.is_file() else []),
     ]
+
+
+def named_vectors(certificate: Path) -> frozenset[str]:
+    """The golden vectors of which a certificate speaks; none if it can not be read."""
+    try:
+        return frozenset(_read(certificate)["vectors"])
+    except InputError:
+        return frozenset()
 
 
 def _summary_notes(onnx_path: Path) -> Iterator[str]:
@@ -101,6 +120,10 @@ def _file_notes(onnx_path: Path, certificate: Path, vectors: Sequence[Path]) -> 
         yield f"{onnx_path.name}: is not the file that {certificate.name} is of"
     if known["passed"] is not True:
         yield f"{onnx_path.name}: did not pass when it was certified, by {certificate.name}"
+    external = _external_data(onnx_path)
+    for name in sorted(known["external_data"].keys() | external.keys()):
+        if known["external_data"].get(name) != external.get(name):
+            yield f"{name}: is not the file with weights that {certificate.name} is of"
     found = {file.relative_to(onnx_path.parent).as_posix(): files.sha256(file) for file in vectors}
     for name in sorted(known["vectors"].keys() | found.keys()):
         if name not in found:
@@ -118,7 +141,10 @@ def _read(path: Path) -> dict[str, Any]:
         known = json.loads(path.read_text("utf-8"))
         if known["schema"] != Certificate.schema or not isinstance(known["vectors"], dict):
             raise InputError(f"{path}: is no certificate that this version knows ({Certificate.schema})")
-        return {name: known[name] for name in ("onnx_sha256", "passed", "vectors")}
+        external = known.get("external_data", {})  # older certificates have none
+        if not isinstance(external, dict):
+            raise TypeError
+        return {"external_data": external, **{name: known[name] for name in ("onnx_sha256", "passed", "vectors")}}
     except OSError as error:
         raise InputError(f"{path}: can not be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

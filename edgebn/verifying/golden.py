@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from edgebn.errors import InputError, UsageError
 from edgebn.loading import Tensor, kind_of
 from edgebn.report import Replay, Replayed
 from edgebn.verifying import compare
-from edgebn.verifying.certificate import certificate_notes, certificate_of
+from edgebn.verifying.candidate import Candidate
+from edgebn.verifying.certificate import certificate_notes, certificate_of, named_vectors
 from edgebn.verifying.data import Data
-from edgebn.verifying.judging import Candidate
 from edgebn.verifying.onnx_files import OnnxFile, open_file
 from edgebn.verifying.probes import Plan, Probe, random_probe
 from edgebn.verifying.reference import Inputs, Outputs, Reference, largest_moves
@@ -78,6 +79,17 @@ def check_golden(folder: Path, count: Any) -> None:
     others = [each.name for each in data_sets(folder) if _number(each) >= count] if count else []
     if others:
         raise UsageError(f"{folder}: holds {others[0]} of another time; remove it, or choose another folder")
+
+
+def check_not_of_another(onnx_path: Path, count: int) -> None:
+    """Raise UsageError if vectors would be replaced that the certificate of another file in the folder names."""
+    if not count:
+        return
+    for path in sorted(onnx_path.parent.glob("*.certificate.json")):
+        if path != certificate_of(onnx_path) and named_vectors(path):
+            raise UsageError(
+                f"{onnx_path.parent}: {path.name} names the golden vectors that lie there; choose another folder"
+            )
 
 
 def data_sets(folder: Path) -> list[Path]:
@@ -146,7 +158,7 @@ def _samples(plan: Plan, data: Data | None, count: int) -> Iterator[Inputs]:
             if inputs is not None:
                 yield inputs
                 continue
-        seeded = Plan(plan.inputs, plan.index_ranges, plan.seed + turn, several, plan.fixed_batch)
+        seeded = replace(plan, seed=plan.seed + turn, samples=several)
         yield random_probe(seeded, "normal" if name == "data" else name).inputs
 
 
@@ -220,6 +232,8 @@ def _arrays(folder: Path, role: str) -> Arrays:
 
 
 def _array(file: Path) -> tuple[str, NDArray[Any]]:
+    if not file.is_file() or not file.resolve().is_relative_to(file.parent.parent.resolve()):
+        raise InputError(f"{file}: is no regular file in the model's folder; refused")
     try:
         if file.stat().st_size > _MOST_BYTES:
             raise InputError(f"{file}: larger than {_MOST_BYTES >> 20} MiB; such vectors are not supported")
@@ -229,8 +243,10 @@ def _array(file: Path) -> tuple[str, NDArray[Any]]:
         array = numpy_helper.to_array(tensor)
     except OSError as error:
         raise InputError(f"{file}: can not be read ({error.strerror or error})") from error
-    except (DecodeError, ValueError, TypeError) as error:
+    except (DecodeError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{file}: is not a serialized tensor ({error}); copy it again") from error
+    if array.ndim > 0 and len(array) == 0:
+        raise InputError(f"{file}: holds no samples; write the vectors anew")
     if array.ndim == 0:
         raise InputError(f"{file}: holds a single number, without an axis for samples")
     return tensor.name, array

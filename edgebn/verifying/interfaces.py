@@ -91,6 +91,37 @@ def scored(file: OnnxFile) -> OnnxFile:
     return replace(in_memory(file.name, ir.to_proto(twin).SerializeToString(), twin), sha256=file.sha256)
 
 
+def both_scored(ours: OnnxFile, theirs: OnnxFile) -> tuple[OnnxFile, OnnxFile]:
+    """Both files with scores for outputs that in both are the index of the largest of some; else as they are."""
+    pairs = list(zip(ours.model.graph.outputs, theirs.model.graph.outputs, strict=False))
+    chosen = [
+        place
+        for place, (one, other) in enumerate(pairs)
+        if one.name in ours.anatomy.choices
+        and other.name in theirs.anatomy.choices
+        and ours.anatomy.choices[one.name][1:] == theirs.anatomy.choices[other.name][1:]
+    ]
+    if any(recorded(each.model.metadata_props, each.name).output == "class" for each in (ours, theirs)):
+        return ours, theirs
+    if not chosen or len(ours.model.graph.outputs) != len(theirs.model.graph.outputs):
+        return ours, theirs
+    return _with_scores(ours, chosen), _with_scores(theirs, chosen)
+
+
+def _with_scores(file: OnnxFile, places: list[int]) -> OnnxFile:
+    """The file with scores at these places of its outputs."""
+    twin = file.model.clone()
+    values = {value.name: value for node in twin.graph for value in (*node.inputs, *node.outputs) if value is not None}
+    for place in places:
+        name = twin.graph.outputs[place].name or ""
+        scores = values[file.anatomy.choices[name][0]]
+        shown = ir.node("Identity", [scores], name=f"{name}/scores")
+        shown.outputs[0].name = f"scores of {name}"
+        twin.graph.append(shown)
+        twin.graph.outputs[place] = shown.outputs[0]
+    return replace(in_memory(file.name, ir.to_proto(twin).SerializeToString(), twin), sha256=file.sha256)
+
+
 def _is_largest(node: ir.Node) -> bool:
     """Whether it gives the index of the first of the largest of each row."""
     of_rows = node.attributes.get_int("axis", 0) in {1, -1} and not node.attributes.get_int("keepdims", 1)

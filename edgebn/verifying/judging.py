@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from edgebn.errors import InputError
 from edgebn.report import Comparison, Decisions, Distance, RuntimeDifference
 from edgebn.verifying import compare
+from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.decisions import DecisionsTally
-from edgebn.verifying.matching import Match, fixed_batch, match
+from edgebn.verifying.integers import accepted
+from edgebn.verifying.matching import fixed_batch, match
 from edgebn.verifying.onnx_files import OnnxFile
-from edgebn.verifying.probes import DATA, Inputs, Plan, Probe
+from edgebn.verifying.probes import DATA, EXTENT, NORMAL, OTHER_EXTENTS, Inputs, Plan, Probe, random_probe
 from edgebn.verifying.reference import Outputs, Reference, largest_moves
 from edgebn.verifying.sessions import EvaluatorError, Runtime, open_runtime, open_runtimes
 from edgebn.verifying.tally import Expected, ExpectedTally, Rule, Tally
+from edgebn.verifying.tipping import tipping
 
 OnSamples = Callable[[str, int], None]
 """Called with the probe's name and how many samples are done."""
@@ -28,20 +31,6 @@ _WORK = 500_000_000
 """Multiplications of all samples of one probe; large models get fewer samples."""
 _FEWEST = 2
 _EVALUATED = 2
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """The file under suspicion, its runtimes, and how its tensors match the reference's."""
-
-    file: OnnxFile
-    runtimes: tuple[Runtime, ...]
-    match: Match
-
-    @property
-    def usual(self) -> Runtime:
-        """As most apps run it: with all optimisations."""
-        return next((each for each in self.runtimes if each.level == "all"), self.runtimes[0])
 
 
 def open_candidate(reference: Reference, file: OnnxFile, runtimes: Sequence[Runtime] | None = None) -> Candidate:
@@ -57,9 +46,26 @@ def plan_for(reference: Reference, candidate: Candidate, seed: int, most: int) -
     ranges = {tensor.name: found[name] for tensor, name in zip(inputs, names, strict=True) if name in found}
     affordable = _WORK // max(1, candidate.file.anatomy.multiplications)
     batch = fixed_batch(inputs, candidate.runtimes[0].inputs)
-    return Plan(
-        inputs, {**ranges, **reference.index_ranges}, seed, min(most, max(_FEWEST, affordable)), fixed_batch=batch
-    )
+    known = {**ranges, **reference.index_ranges}
+    plan = Plan(inputs, known, seed, min(most, max(_FEWEST, affordable)), fixed_batch=batch)
+    plan = replace(plan, extent=_extent(reference, plan))
+    rows = candidate.file.anatomy.tables
+    tables = {tensor.name: rows[name] for tensor, name in zip(inputs, names, strict=True) if name in rows}
+    integers = accepted(reference, plan, tables)
+    behind = {name: integers[name][1] + 1 for name in tables.keys() & integers.keys()}
+    return replace(plan, index_ranges={**known, **behind}, integers=integers)
+
+
+def _extent(reference: Reference, plan: Plan) -> int:
+    """The first size of what may vary on which the reference runs; the usual one if it runs on none."""
+    few = replace(plan, samples=plan.whole_batches(1))
+    for extent in (EXTENT, *OTHER_EXTENTS) if plan.has_varying_extents else ():
+        try:
+            reference.run(random_probe(few, NORMAL, extent).inputs)
+        except InputError:
+            continue
+        return extent
+    return EXTENT
 
 
 class Expecting:
@@ -77,16 +83,21 @@ class Expecting:
             if reference.file is None:
                 self._base = lambda runtime, inputs: candidate.match.run(runtime, inputs, _batch(inputs))
         self._fixed = fixed_batch(*(twin.inputs for twin in self._twins))
+        self._tips = tipping(reference, candidate)
 
     def __call__(self, probe: Probe) -> tuple[Expected, ...]:
         """One for each output."""
         inputs, outputs = probe.inputs, self.reference.run(probe.inputs)
+        exact: tuple[NDArray[Any] | None, ...]
         if self.reference.truth is not None:
             exact = self.reference.truth.run(inputs)
             moves = self.reference.truth.sensitivity(inputs, exact)
-            return tuple(map(Expected, outputs, exact, moves))
-        base, *moved = (self._run(twin, inputs) for twin in self._twins)
-        return tuple(map(Expected, outputs, [None] * len(outputs), largest_moves(base, list(moved))))
+        else:
+            exact = (None,) * len(outputs)
+            base, *moved = (self._run(twin, inputs) for twin in self._twins)
+            moves = largest_moves(base, list(moved))
+        slacks = (tips(inputs, output) for tips, output in zip(self._tips, outputs, strict=True))
+        return tuple(map(Expected, outputs, exact, moves, slacks))
 
     def _run(self, twin: Runtime, inputs: Inputs) -> Outputs:
         if self._fixed is None:
@@ -165,13 +176,22 @@ class Judge:
         """Empty ones, for one probe."""
         return [ExpectedTally(self.reference.trusted, floor) for floor in self._floors]
 
-    def check_shape(self, index: int, actual: NDArray[Any], expected: NDArray[Any]) -> None:
-        """Raise InputError if an output has another shape than the reference's."""
-        if actual.shape != expected.shape:
-            raise InputError(
-                f"{self.reference.name}: its output {self.reference.outputs[index].name} has the shape "
-                f"{expected.shape}, that of the ONNX file {actual.shape}; they are not the same model"
-            )
+    def has_shape(self, runtime: Runtime, index: int, actual: NDArray[Any], expected: NDArray[Any]) -> bool:
+        """Whether an output has the shape of the reference's; raise InputError if not, unless it is onnx's evaluator.
+
+        What that says does not decide: it is not asked again.
+        """
+        if actual.shape == expected.shape:
+            return True
+        name = self.reference.outputs[index].name
+        if runtime.threads == 0:
+            self._failed_evaluator = True
+            self.found.notes.append(f"{name}: onnx's {runtime.level} gives another shape, {actual.shape}")
+            return False
+        raise InputError(
+            f"{self.reference.name}: its output {name} has the shape {expected.shape}, that of the ONNX file "
+            f"{actual.shape}; they are not the same model"
+        )
 
     def runtime_differences(self) -> tuple[RuntimeDifference, ...]:
         """Of every runtime but the first."""
@@ -212,7 +232,8 @@ class _Trial:
         self, probe: Probe, runtime: Runtime, batch_size: int, index: int, actual: NDArray[Any], expected: Expected
     ) -> None:
         fed = self._judge.limit(runtime, probe, batch_size)
-        self._judge.check_shape(index, actual, expected.reference[:fed])
+        if not self._judge.has_shape(runtime, index, actual, expected.reference[:fed]):
+            return
         tally = self._tallies.setdefault((runtime, batch_size, index), Tally(self._judge.rule))
         tally.add(actual, expected)
         decides = runtime is self._judge.candidate.usual and batch_size == max(probe.batch_sizes)
@@ -223,6 +244,8 @@ class _Trial:
 
     def _between(self, runtime: Runtime, results: Outputs, baseline: Outputs) -> None:
         for index, (actual, other) in enumerate(zip(results, baseline, strict=True)):
+            if actual.shape[1:] != other.shape[1:]:  # as onnx's evaluator may have it
+                continue
             errors = compare.channels(compare.absolute(actual, other[: len(actual)]))
             scales = compare.channels(compare.magnitudes(other))
             found, key = compare.distance(errors, scales), (index, runtime.level, runtime.threads)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from numpy.typing import NDArray
@@ -14,6 +13,10 @@ from edgebn.loading import Tensor
 from edgebn.verifying.reference import Inputs, Outputs, Reference
 from edgebn.verifying.sessions import Runtime
 
+_NUMBERS = {
+    *("bool", "bfloat16", "float16", "float32", "float64"),
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+}
 _EXPORTED_AS = {"bfloat16": "float32", "float16": "float32", "float64": "float32"}
 
 
@@ -36,11 +39,26 @@ def match(reference: Reference, runtime: Runtime) -> Match:
     Raises:
         InputError: if they can not be matched, or the file takes one extent only where the reference takes any.
     """
+    _check_arrays(reference.name, reference.inputs, reference.outputs)
     inputs = _matched(reference.name, "input", reference.inputs, runtime.inputs)
     return Match(
         tuple(runtime.inputs[position].name for position in inputs),
         _matched(reference.name, "output", reference.outputs, runtime.outputs),
     )
+
+
+def _check_arrays(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    """Raise InputError unless there are inputs, of numbers, with an axis for samples, and outputs of numbers."""
+    if not inputs:
+        raise InputError(f"{name}: has no inputs, so that there is nothing to feed it")
+    for role, tensor in (*(("input", each) for each in inputs), *(("output", each) for each in outputs)):
+        if tensor.dtype not in _NUMBERS:
+            raise InputError(f"{name}: its {role} {tensor.name} is {tensor.dtype}; only arrays of numbers are compared")
+    for tensor in inputs:
+        if not tensor.shape or 0 in tensor.shape:
+            raise InputError(
+                f"{name}: its input {tensor.name} has the shape {tensor.shape}, of which there are no samples"
+            )
 
 
 def fixed_batch(*sides: Sequence[Tensor]) -> int | None:
@@ -57,21 +75,29 @@ def _matched(name: str, role: str, wanted: Sequence[Tensor], found: Sequence[Ten
     order = tuple(positions[tensor.name] for tensor in wanted) if by_name else tuple(range(len(wanted)))
     agreeing = [[_agrees(tensor, other, role) for other in found] for tensor in wanted]
     if not all(agreeing[index][position] for index, position in enumerate(order)):
-        only = list(islice(_assignments(agreeing, ()), 2))
-        if len(only) != 1 or by_name:
+        found_order = _only_assignment(agreeing)
+        if found_order is None or by_name:
             raise _mismatch(name, role, wanted, [found[position] for position in order])
-        (order,) = only
+        order = found_order
     return order
 
 
-def _assignments(agreeing: list[list[bool]], chosen: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Every way to give each wanted tensor one of its own that agrees."""
-    if len(chosen) == len(agreeing):
-        yield chosen
-        return
-    for position, agrees in enumerate(agreeing[len(chosen)]):
-        if agrees and position not in chosen:
-            yield from _assignments(agreeing, (*chosen, position))
+def _only_assignment(agreeing: list[list[bool]]) -> tuple[int, ...] | None:
+    """The one way to give each wanted tensor one of its own that agrees; None if there is no such way, or another.
+
+    If there is one way only, some tensor agrees with a single one; without that pair, the same holds of the rest.
+    """
+    options = {index: {place for place, fits in enumerate(row) if fits} for index, row in enumerate(agreeing)}
+    chosen: dict[int, int] = {}
+    while options:
+        index = next((each for each, places in options.items() if len(places) == 1), None)
+        if index is None:
+            return None
+        (place,) = options.pop(index)
+        chosen[index] = place
+        for places in options.values():
+            places.discard(place)
+    return tuple(chosen[index] for index in range(len(agreeing)))
 
 
 def _mismatch(name: str, role: str, wanted: Sequence[Tensor], found: Sequence[Tensor]) -> InputError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,14 @@ Draw = Callable[[np.random.Generator, tuple[int, ...]], NDArray[Any]]
 SAMPLES = 32
 NORMAL, EVERY_INDEX, NOT_FINITE, CLIP_SIDES, DATA = "normal", "every index", "not finite", "clip sides", "data"
 EXTENT = 32
-OTHER_EXTENTS = (45, 64)
-"""What an extent that may vary is probed at as well: an odd one, or if the model does not take that, the other."""
+OTHER_EXTENTS = (45, 64, 96, 128, 224, 16, 8)
+"""What an extent that may vary is probed at as well: the first that the model takes, an odd one if it can be."""
 
 _BATCH_SIZES = (1, 2, 7, 32)
 _DATA_BATCH_SIZES = (1, 256)
 _SMALL_RUNS = 4
-_MOST_INDICES = 1 << 16
+_FEWER_INDICES, _MOST_INDICES = 1 << 16, 1 << 22
+_PART = 1024
 _PIXELS = 255.0
 _PATTERNS = ("single elements", "border")
 """Zeros but for some elements: what they show, other probes hide under the sums of everything else."""
@@ -64,7 +65,9 @@ class Probe:
 class Plan:
     """What may be fed: the model's inputs, how many values those that are indices take, and how many samples.
 
-    `fixed_batch` is the one batch size that a model allows, if it does not allow all.
+    `fixed_batch` is the one batch size that a model allows, if it does not allow all. `integers` are the lowest and the
+    highest of what integer inputs that are no index take; 0 and 1 where nothing is known. What
+    may vary is `extent` long.
     """
 
     inputs: tuple[Tensor, ...]
@@ -72,11 +75,18 @@ class Plan:
     seed: int = 0
     samples: int = SAMPLES
     fixed_batch: int | None = None
+    integers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    extent: int = EXTENT
 
     @property
     def has_varying_extents(self) -> bool:
         """Whether an extent other than the batch may vary."""
         return any(extent is None for tensor in self.inputs for extent in tensor.shape[1:])
+
+    @property
+    def most_indices(self) -> int:
+        """How many rows of a table are read at most; fewer if the model is large."""
+        return _MOST_INDICES if self.samples >= SAMPLES else _FEWER_INDICES
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
@@ -97,38 +107,43 @@ class Plan:
 
 
 def probes(plan: Plan) -> Iterator[Probe]:
-    """All that needs no run of a model: random and patterned inputs, and every index that an input may be."""
+    """All that needs no run of a model: random and patterned inputs."""
     floats = any(np.dtype(tensor.dtype).kind == "f" for tensor in plan.inputs)
     for name in _kinds(plan) if floats else _kinds_of_integers(plan):
         yield random_probe(plan, name)
-    if plan.index_ranges:
-        yield every_index(plan)
 
 
-def random_probe(plan: Plan, name: str, extent: int = EXTENT, samples: int | None = None) -> Probe:
+def random_probe(plan: Plan, name: str, extent: int | None = None, samples: int | None = None) -> Probe:
     """The probe of this name. Integers are drawn from the range that is known of them."""
+    extent = plan.extent if extent is None else extent
     rng = np.random.default_rng((plan.seed, zlib.crc32(f"{name} {extent}".encode())))
     count = plan.whole_batches(samples or plan.samples)
     inputs = tuple(_drawn(tensor, plan, name, (count, *_extents(tensor, extent)), rng) for tensor in plan.inputs)
-    shown = name if extent == EXTENT else f"{name}, {extent} long"
+    shown = name if extent == plan.extent else f"{name}, {extent} long"
     return Probe(shown, inputs, plan.batch_sizes, required=name != NOT_FINITE)
 
 
-def every_index(plan: Plan) -> Probe:
-    """All values of every input that is an index, in a random order; the others are drawn as ever."""
-    lengths = {tensor.name: int(np.prod(_extents(tensor, EXTENT), dtype=int)) for tensor in plan.inputs}
-    wanted = (-(-min(rows, _MOST_INDICES) // lengths[name]) for name, rows in plan.index_ranges.items())
-    drawn = random_probe(plan, NORMAL, samples=max(plan.samples, *wanted))
+def every_index(plan: Plan) -> Iterator[Probe]:
+    """All values of every input that is an index, in a random order, in parts; the others are drawn as ever."""
+    lengths = {tensor.name: int(np.prod(_extents(tensor, plan.extent), dtype=int)) for tensor in plan.inputs}
+    wanted = (-(-min(rows, plan.most_indices) // lengths[name]) for name, rows in plan.index_ranges.items())
+    batch = plan.fixed_batch or 1
+    samples = -(-max(plan.samples, *wanted) // batch) * batch
     rng = np.random.default_rng((plan.seed, zlib.crc32(EVERY_INDEX.encode())))
-    inputs = [
-        _permuted(array, plan.index_ranges[tensor.name], rng) if tensor.name in plan.index_ranges else array
-        for tensor, array in zip(plan.inputs, drawn.inputs, strict=True)
-    ]
-    return Probe(EVERY_INDEX, tuple(inputs), plan.batch_sizes[-1:])
+    orders = {name: rng.permutation(rows) for name, rows in plan.index_ranges.items()}
+    part = plan.whole_batches(max(plan.samples, _PART))
+    for start in range(0, samples, part):
+        drawn = random_probe(plan, NORMAL, samples=min(part, samples - start))
+        inputs = tuple(
+            _turned(orders[tensor.name], start * lengths[tensor.name], array) if tensor.name in orders else array
+            for tensor, array in zip(plan.inputs, drawn.inputs, strict=True)
+        )
+        yield Probe(EVERY_INDEX, inputs, plan.batch_sizes[-1:])
 
 
-def _permuted(array: NDArray[Any], rows: int, rng: np.random.Generator) -> NDArray[Any]:
-    return np.resize(rng.permutation(rows), array.shape).astype(array.dtype)
+def _turned(order: NDArray[Any], start: int, like: NDArray[Any]) -> NDArray[Any]:
+    """The elements of `order` from `start` on, and again from its beginning, in the shape and dtype of `like`."""
+    return np.take(order, np.arange(start, start + like.size), mode="wrap").reshape(like.shape).astype(like.dtype)
 
 
 def _kinds(plan: Plan) -> tuple[str, ...]:
@@ -140,7 +155,18 @@ def _kinds(plan: Plan) -> tuple[str, ...]:
 def _kinds_of_integers(plan: Plan) -> tuple[str, ...]:
     """The same where no input is a float: what is patterned for raw pixels alone."""
     pixels = any(tensor.dtype == "uint8" and len(tensor.shape) > 1 for tensor in plan.inputs)
-    return (NORMAL, "constants", *(_PATTERNS if pixels else ()))
+    wide = any(limits != (0, 1) for limits in plan.integers.values())
+    return (NORMAL, *(("uniform", "signed") if wide else ()), "constants", *(_PATTERNS if pixels or wide else ()))
+
+
+def _limits(tensor: Tensor, plan: Plan, name: str) -> tuple[int, int]:
+    """The lowest and the highest integer to draw: 0 and 1 in the uniform probe, and below 0 in the signed one alone."""
+    if tensor.dtype == "uint8":
+        return 0, 255
+    if tensor.name in plan.index_ranges:
+        return 0, plan.index_ranges[tensor.name] - 1
+    lowest, highest = plan.integers.get(tensor.name, (0, 1))
+    return (lowest if name == "signed" else 0), (1 if name == "uniform" else highest)
 
 
 def _extents(tensor: Tensor, extent: int) -> tuple[int, ...]:
@@ -151,11 +177,10 @@ def _drawn(tensor: Tensor, plan: Plan, name: str, shape: tuple[int, ...], rng: n
     dtype = np.dtype(tensor.dtype)
     if dtype.kind == "f":
         return np.asarray(_DRAWS[name](rng, shape), dtype)
-    # of integers that are no index, only 0 and 1 are known to be in range
-    highest = 256 if dtype == np.uint8 else plan.index_ranges.get(tensor.name, 2)
+    lowest, highest = _limits(tensor, plan, name)
     if name == "constants":
-        return _repeated((0, highest - 1), shape).astype(dtype)
-    drawn = rng.integers(0, highest, shape).astype(dtype)
+        return _repeated(sorted({0, 1, highest} if highest else {0}), shape).astype(dtype)
+    drawn = rng.integers(lowest, highest, shape, endpoint=True).astype(dtype)
     return np.where(_DRAWS[name](rng, shape) == 0.0, dtype.type(0), drawn) if name in _PATTERNS else drawn
 
 
@@ -180,6 +205,8 @@ def _single_elements(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArra
 
 def _border(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
     """Zeros inside, random numbers at both ends of every axis but the batch and the channels."""
+    if len(shape) < 2:
+        return rng.standard_normal(shape)
     array, inside = rng.standard_normal(shape), (slice(None),) + (slice(1, -1),) * (len(shape) - 2)
     array[inside if len(shape) > 2 else np.s_[:, 1:-1]] = 0.0
     return array

@@ -15,7 +15,7 @@ from edgebn.verifying.data import Data, open_data
 from edgebn.verifying.interfaces import scored
 from edgebn.verifying.judging import Expecting, Judge, OnSamples, open_candidate, plan_for
 from edgebn.verifying.onnx_files import OnnxFile
-from edgebn.verifying.probes import NORMAL, OTHER_EXTENTS, SAMPLES, Plan, Probe, probes, random_probe
+from edgebn.verifying.probes import NORMAL, OTHER_EXTENTS, SAMPLES, Plan, Probe, every_index, probes, random_probe
 from edgebn.verifying.reference import Reference
 from edgebn.verifying.tally import Expected, Rule
 
@@ -45,6 +45,8 @@ def judge_pair(
     drawn = chain(probes(plan), [] if clips is None else [clips], _other_extents(plan, reference))
     for parts in chain(_real(real, plan, expecting), ([(probe, expecting(probe))] for probe in drawn)):
         judge.take(parts)
+    if plan.index_ranges:
+        judge.take((part, expecting(part)) for part in every_index(plan))
     return _verdict(judge, plan, real, (reached, sides))
 
 
@@ -57,7 +59,7 @@ def _other_extents(plan: Plan, reference: Reference) -> Iterator[Probe]:
     """Where an extent may vary, samples of another size that the reference takes."""
     if not plan.has_varying_extents:
         return
-    for extent in OTHER_EXTENTS:
+    for extent in (each for each in OTHER_EXTENTS if each != plan.extent):
         probe = random_probe(plan, NORMAL, extent)
         try:
             reference.run(probe.first(plan.fixed_batch or 1))
@@ -70,7 +72,7 @@ def _other_extents(plan: Plan, reference: Reference) -> Iterator[Probe]:
 def _verdict(judge: Judge, plan: Plan, data: Data | None, clip_sides: tuple[int, int]) -> Verdict:
     reference, candidate, found = judge.reference, judge.candidate, judge.found
     required = [each for each in found.comparisons if each.required]
-    notes = [*found.notes, *_notes(judge)]
+    notes = [*found.notes, *_notes(judge), *_plan_notes(plan)]
     rtol, atol = judge.rule.rtol, judge.rule.atol
     largest = max(each.difference.max_abs for each in required)
     packages = PACKAGES if reference.file is not None else _KERAS_PACKAGES
@@ -108,6 +110,15 @@ def _notes(judge: Judge) -> Iterator[str]:
     suspects = {(each.output, each.optimisation) for each in found.comparisons if _is_suspect(each)}
     for name, level in sorted(suspects):
         yield f"{name}: onnx's {level} differs by more than rounding"
+
+
+def _plan_notes(plan: Plan) -> Iterator[str]:
+    for name, rows in plan.index_ranges.items():
+        if rows > plan.most_indices:
+            yield f"{name}: {plan.most_indices:,} of the {rows:,} rows of its table were read; read more with --data"
+    for name, limits in plan.integers.items():
+        if limits[1] <= 1 and name not in plan.index_ranges:
+            yield f"{name}: no integers above 1 could be tried, which the model does not take; give some with --data"
 
 
 def _is_suspect(comparison: Comparison) -> bool:

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from edgebn.cli import tables
 from tests import command_line, digits
 from tests.conftest import Trained
 
@@ -114,3 +115,43 @@ def test_the_bundled_digits_by_default(trained: Trained) -> None:
     result = command_line.run("verify", trained.keras, trained.onnx)
     assert result.exit_code == 0
     assert "\n1,000 samples of mnist-mini, probabilities: accuracy " in result.stdout
+
+
+@pytest.mark.parametrize("option", ["--certificate", "--junit"])
+@pytest.mark.parametrize("over", ["keras", "onnx"])
+def test_no_result_lies_over_a_model(option: str, over: str, trained: Trained) -> None:
+    target: Path = getattr(trained, over)
+    content = target.read_bytes()
+    result = command_line.run("verify", trained.keras, trained.onnx, option, target)
+    assert (result.exit_code, result.stdout, target.read_bytes() == content) == (2, "", True)
+    assert f"{target.name}: is read or written twice" in result.stderr
+
+
+def test_no_result_lies_over_the_data(trained: Trained, digits_file: Path) -> None:
+    given = ("verify", trained.keras, trained.onnx, "--data", digits_file)
+    assert command_line.run(*given, "--junit", digits_file).exit_code == 2
+    assert command_line.run(*given, "--certificate", digits_file).exit_code == 2
+
+
+def test_the_results_are_two_files(trained: Trained, tmp_path: Path) -> None:
+    both = tmp_path / "both"
+    result = command_line.run("verify", trained.keras, trained.onnx, "--certificate", both, "--junit", both)
+    assert (result.exit_code, both.exists()) == (2, False)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.0, "0"), (1.21e-7, "1.3e-07"), (1.2e-7, "1.2e-07"), (9.96e-3, "1.0e-02"), (0.25, "2.5e-01")]
+)
+def test_a_tolerance_is_rounded_up(value: float, shown: str) -> None:
+    assert tables.rounded_up(value) == shown
+    assert float(shown) >= value
+
+
+def test_no_old_verdict_stays_where_there_is_none(trained: Trained, tmp_path: Path) -> None:
+    target, damaged = tmp_path / "v.xml", tmp_path / "damaged.onnx"
+    target.write_text("<testsuites/>")
+    damaged.write_bytes(trained.onnx.read_bytes()[:1000])
+    assert command_line.run("verify", trained.keras, damaged, "--junit", target).exit_code == 3
+    (suite,) = ElementTree.parse(target).getroot()
+    assert suite.attrib["errors"] == "1"
+    assert suite.find("testcase/error") is not None

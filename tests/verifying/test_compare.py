@@ -140,7 +140,7 @@ def test_the_smallest_rtol_passes_and_less_does_not() -> None:
     b = rng.standard_normal((20, 5))
     a = b * (1.0 + 1e-3 * rng.standard_normal(b.shape))
     least = smallest_rtol(a, b)
-    assert np.allclose(a, b, rtol=least * (1.0 + 1e-12), atol=0.0)
+    assert numpy_excess(a, b, least, 0.0) <= 1.0
     assert not np.allclose(a, b, rtol=0.999 * least, atol=0.0)
 
 

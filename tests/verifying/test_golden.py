@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from onnx import numpy_helper
 import edgebn
 from tests import command_line, keras_models
 from tests.exporting import models
+from tests.verifying.test_mismatch import written
 
 MODELS = Path(__file__).parents[2] / "models"
 
@@ -80,6 +83,7 @@ def test_the_certificate_says_what_was_verified(exported: Path) -> None:
             "onnx_model",
             "onnx_sha256",
             "vectors",
+            "external_data",
             "cpu",
             "versions",
             "verdict",
@@ -205,3 +209,48 @@ def test_verify_certifies_a_file_that_is_there(tmp_path: Path) -> None:
     edgebn.verify(model, path, certificate=tmp_path / "mlp.certificate.json")
     assert path.read_bytes() == before
     assert edgebn.replay(path).certificate == "mlp.certificate.json"
+
+
+def test_a_changed_file_of_weights_is_not_what_was_certified(tmp_path: Path) -> None:
+    path = written(tmp_path / "model.onnx", "(float[n,6] x) => (float[n,8] y) { y = MatMul(x, k) }", k=np.ones((6, 8)))
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights", size_threshold=0)
+    certificate = tmp_path / "model.certificate.json"
+    assert edgebn.verify(path, path, certificate=certificate).passed
+    assert set(json.loads(certificate.read_text())["external_data"]) == {"weights"}
+    assert edgebn.verify(path, path).notes == ()
+    weights = bytearray((tmp_path / "weights").read_bytes())
+    weights[2] ^= 1
+    (tmp_path / "weights").write_bytes(weights)
+    (note,) = edgebn.verify(path, path).notes
+    assert note == "weights: is not the file with weights that model.certificate.json is of"
+
+
+def link_outside(file: Path) -> None:
+    (file.parents[2] / "elsewhere.pb").write_bytes(file.read_bytes())
+    file.unlink()
+    file.symlink_to(file.parents[2] / "elsewhere.pb")
+
+
+def no_samples(file: Path) -> None:
+    file.write_bytes(numpy_helper.from_array(np.zeros((0, 3), np.float32), "x").SerializeToString())
+
+
+def unknown_dtype(file: Path) -> None:
+    file.write_bytes(onnx.TensorProto(dims=[1], data_type=999, raw_data=b"\0").SerializeToString())
+
+
+def pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+@pytest.mark.parametrize("spoil", [link_outside, no_samples, unknown_dtype, pipe])
+def test_what_is_no_vector_is_one_clear_error(spoil: Callable[[Path], None], folder: Path) -> None:
+    spoil(folder / "test_data_set_0" / "input_0.pb")
+    with pytest.raises(edgebn.InputError, match=r"input_0\.pb: "):
+        edgebn.replay(folder / "cnn.onnx")
+
+
+def test_vectors_of_another_certificate_are_kept(folder: Path) -> None:
+    with pytest.raises(edgebn.UsageError, match=r"cnn\.certificate\.json names the golden vectors"):
+        edgebn.fold_export(folder / "cnn.onnx", folder / "other.onnx", golden=3)

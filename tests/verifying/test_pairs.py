@@ -12,6 +12,9 @@ import pytest
 
 import edgebn
 from edgebn import backends
+from edgebn.verifying import sessions
+from edgebn.verifying.onnx_files import OnnxFile
+from edgebn.verifying.sessions import Runtime
 from tests import keras_models
 from tests.verifying.test_mismatch import written
 
@@ -67,3 +70,34 @@ def test_inputs_of_other_names_in_another_order_are_told_by_their_shapes(tmp_pat
         l = MatMul(p, k) r = MatMul(q, m) s = Add(l, r) y = Add(s, b) }"""
     path = written(tmp_path / "m.onnx", text, k=by_shape[3, 2], m=by_shape[6, 2], b=bias)
     assert edgebn.verify(model, path).passed
+
+
+def test_a_wrong_shape_of_onnxs_evaluator_does_not_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def evaluator(file: OnnxFile, like: Runtime) -> list[Runtime]:
+        def call(feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+            return [np.zeros((len(next(iter(feed.values()))), 3), np.float32)]
+
+        return [Runtime(file.name, sessions.EVALUATOR, 0, like.inputs, like.outputs, call)]
+
+    monkeypatch.setattr(sessions, "_evaluator", evaluator)
+    path = written(tmp_path / "a.onnx", GEMM, **WEIGHTS)
+    verdict = edgebn.verify(path, path)
+    assert verdict.passed
+    assert verdict.notes == ("y: onnx's reference evaluator gives another shape, (2, 3)",)
+
+
+def test_sizes_that_the_model_does_not_take_are_not_fed(tmp_path: Path) -> None:
+    text = "(float[n,t] x) => (float[n,m,48] y) { y = Reshape(x, rows) }"
+    path = written(tmp_path / "a.onnx", text, rows=np.array([0, -1, 48], np.int64))
+    assert edgebn.verify(path, path).passed
+
+
+def test_many_outputs_are_matched_at_once(tmp_path: Path) -> None:
+    def many(path: Path, letter: str, last: str) -> Path:
+        nodes = " ".join(f"{letter}{i} = Identity(x)" for i in range(14))
+        outputs = ", ".join(f"float[n,4] {letter}{i}" for i in range(14))
+        text = f"(float[n,4] x) => ({outputs}, float[n,{last}] z{letter}) {{ {nodes} z{letter} = MatMul(x, k) }}"
+        return written(path, text, k=np.ones((4, int(last))))
+
+    with pytest.raises(edgebn.InputError, match="not the same model"):
+        edgebn.verify(many(tmp_path / "a.onnx", "a", "2"), many(tmp_path / "b.onnx", "b", "3"))

@@ -10,7 +10,7 @@ import pytest
 from edgebn.datasets import load_dataset
 from edgebn.loading import Tensor
 from edgebn.verifying.data import open_data, takes_digits
-from edgebn.verifying.probes import EVERY_INDEX, NOT_FINITE, Plan, Probe, probes, random_probe
+from edgebn.verifying.probes import NOT_FINITE, Plan, Probe, every_index, probes, random_probe
 
 IMAGES = (Tensor("image", (None, 28, 28, 1), "float32"),)
 TWO = (Tensor("a", (None, 5), "float32"), Tensor("b", (None, None, 3), "float32"))
@@ -105,7 +105,7 @@ def test_large_models_get_fewer_samples() -> None:
 def test_integers_stay_in_the_range_that_is_known_and_fill_it() -> None:
     inputs = tuple(Tensor(name, (None, 99), name) for name in ("uint8", "int32", "int64"))
     by_name = drawn(Plan(inputs, {"int64": 1000}))
-    assert list(by_name) == ["normal", "constants", "single elements", "border", EVERY_INDEX]
+    assert list(by_name) == ["normal", "constants", "single elements", "border"]
     assert (np.count_nonzero(by_name["single elements"].inputs[0], axis=1) <= 1).all()
     assert not by_name["border"].inputs[0][:, 1:-1].any()
     image, flags, tokens = by_name["normal"].inputs
@@ -114,13 +114,17 @@ def test_integers_stay_in_the_range_that_is_known_and_fill_it() -> None:
     assert set(np.unique(flags)) == {0, 1}
     assert (tokens.min(), tokens.max()) == (tokens.min(), tokens.max())
     assert tokens.max() > 900
-    assert {int(x) for x in np.unique(by_name["constants"].inputs[2])} == {0, 999}
+    assert {int(x) for x in np.unique(by_name["constants"].inputs[2])} == {0, 1, 999}
 
 
-@pytest.mark.parametrize(("rows", "length"), [(1000, 99), (5000, 7), (3, 10)])
-def test_every_row_of_a_table_is_read(rows: int, length: int) -> None:
-    probe = drawn(Plan((Tensor("tokens", (None, length), "int64"),), {"tokens": rows}))[EVERY_INDEX]
-    assert set(np.unique(probe.inputs[0])) == set(range(rows))
+@pytest.mark.parametrize("batch", [None, 5])
+@pytest.mark.parametrize(("rows", "length"), [(1000, 99), (5000, 7), (3, 10), (200_000, 4)])
+def test_every_row_of_a_table_is_read(rows: int, length: int, batch: int | None) -> None:
+    plan = Plan((Tensor("tokens", (batch, length), "int64"),), {"tokens": rows}, fixed_batch=batch)
+    parts = list(every_index(plan))
+    assert {part.name for part in parts} == {"every index"}
+    assert all(part.samples % (batch or 1) == 0 for part in parts)
+    assert set(np.unique(np.concatenate([part.inputs[0] for part in parts]))) == set(range(rows))
 
 
 @pytest.mark.parametrize("shape", [(784,), (28, 28), (28, 28, 1), (1, 28, 28)])

@@ -1,0 +1,76 @@
+"""Which integers and booleans rounding may tip: the index of one of two scores that are as good as equal, and such.
+
+The graph that says so is the reference's own where it is an ONNX file, else that of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgebn.verifying.candidate import Candidate
+from edgebn.verifying.compare import EPSILON, PLAIN_ROUNDINGS, absolute
+from edgebn.verifying.reference import Inputs, Reference
+from edgebn.verifying.sessions import Runtime, open_runtime
+
+Slack = NDArray[np.float64] | None
+Tips = Callable[[Inputs, NDArray[Any]], Slack]
+
+_ONE_STEP = 1.0
+
+
+def tipping(reference: Reference, candidate: Candidate) -> list[Tips]:
+    """For each output a function of the inputs and of what is expected: how far each element may be off.
+
+    None is for floats, and for what is made of no float, which no rounding changes.
+    """
+    file = reference.file or candidate.file
+    if reference.file is None:
+        names = [candidate.runtimes[0].outputs[position].name for position in candidate.match.outputs]
+        order = candidate.match.inputs
+    else:
+        names, order = [tensor.name for tensor in reference.outputs], tuple(each.name for each in reference.inputs)
+    found: list[Tips] = []
+    for name in names:
+        if name in file.anatomy.choices:
+            scores, axis, keeps = file.anatomy.choices[name]
+            runtime = open_runtime(file.showing([scores]), "off", 1)
+            found.append(partial(_chosen, reference, runtime, order, axis, keeps))
+        else:
+            found.append(partial(_stepped, name in file.anatomy.made_of_floats))
+    return found
+
+
+def _chosen(
+    reference: Reference,
+    runtime: Runtime,
+    order: tuple[str, ...],
+    axis: int,
+    keeps: bool,
+    inputs: Inputs,
+    _: NDArray[Any],
+) -> Slack:
+    """Infinity where the largest score is ahead of the second by rounding only."""
+    given = reference.take(inputs) if reference.file is not None else inputs
+    batch = next((each.shape[0] for each in runtime.inputs if each.shape and each.shape[0]), len(inputs[0]))
+    (scores,) = runtime.run(given, batch, order)
+    if scores.shape[axis] < 2:
+        return None
+    ordered = np.moveaxis(np.sort(np.asarray(scores, np.float64), axis=axis), axis, 0)
+    allowed = 2.0 * PLAIN_ROUNDINGS * EPSILON * np.abs(ordered).max(axis=0)
+    slack: NDArray[np.float64] = np.where(absolute(ordered[-1], ordered[-2]) <= allowed, np.inf, 0.0)
+    return np.asarray(np.expand_dims(slack, axis) if keeps else slack)
+
+
+def _stepped(made_of_floats: bool, _: Inputs, expected: NDArray[Any]) -> Slack:
+    """One step for what is made of floats; integers that floats hold are as coarse as those are."""
+    if expected.dtype.kind not in "biu" or not made_of_floats:
+        return None
+    sizes = np.abs(expected.astype(np.float64))
+    return np.asarray(
+        np.maximum(_ONE_STEP, PLAIN_ROUNDINGS * EPSILON * sizes.max(initial=0.0)) + np.zeros(expected.shape)
+    )
