@@ -127,7 +127,7 @@ class Tally:
         self.smallest_rtol = max(self.smallest_rtol, compare.smallest_rtol(actual, reference))
         if self.rule.name == "numpy":
             self.excess = max(self.excess, compare.numpy_excess(actual, reference, *self.rule.tolerances))
-        if reference.dtype.kind != "f":
+        if reference.dtype.kind not in "fV":  # V: numpy's kind of bfloat16
             self.wrong = (self.wrong or 0) + expected.wrong(actual)
         self.samples += len(actual)
         changed = compare.changed_labels(actual, reference)
