@@ -44,7 +44,9 @@ IMPORTERS = {
     "tf2onnx": {"exporting"},
     "google": {"loading", "verifying"},
     "h5py": {"loading"},
-    "onnx": {"benching", "pipeline", "graphs", "exporting", "loading", "proving", "quantizing", "verifying"},
+    "onnx": {
+        *("benching", "pipeline", "graphs", "exporting", "loading", "proving", "quantizing", "tidying", "verifying"),
+    },
     "onnx_ir": {
         *("pipeline", "proving", "locating", "quantizing", "tuning", "graphs", "references", "embedding"),
         *("exporting", "folding", "loading", "tidying", "verifying"),

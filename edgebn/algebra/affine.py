@@ -64,7 +64,7 @@ class Affine:
         """The same map, with extent 1 on every axis along which it does not vary."""
         scale, shift = self.scale, self.shift
         for axis in range(scale.ndim):
-            if scale.shape[axis] == 1:
+            if scale.shape[axis] < 2:
                 continue
             first = scale.take([0], axis), shift.take([0], axis)
             if (scale == first[0]).all() and (shift == first[1]).all():

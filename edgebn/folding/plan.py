@@ -244,7 +244,7 @@ class _Planner:
             channels=scale.size,
             dead_channels=sum(variance < _DEAD for variance in variances),
             smallest_variance=min(variances, default=None),
-            largest_scale=float(np.abs(scale).max()),
+            largest_scale=float(np.abs(scale).max(initial=0.0)),
             amplifies=name(producer) if producer else source.name or "",
             negative_scales=int((scale < 0.0).sum()),
             zero_scales=int((scale == 0.0).sum()),

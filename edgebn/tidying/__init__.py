@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from edgebn.tidying.constants import fold_constants
 from edgebn.tidying.identities import drop_identities
 from edgebn.tidying.layout import (
     join_reshapes,
@@ -35,7 +36,7 @@ def prepare(model: ir.Model) -> None:
     drop_identities(model.graph)
     infer_shapes(model)
     for _ in range(_LONGEST_CHAIN):
-        if not make_shapes_constant(model):
+        if not (make_shapes_constant(model) | fold_constants(model)):
             break
         common.RemoveUnusedNodesPass()(model)
         infer_shapes(model)

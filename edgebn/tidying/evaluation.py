@@ -20,7 +20,7 @@ _Evaluate = Callable[[ir.Node, Sequence[Extents]], Extents]
 
 _ONE: Extent = 1
 _LARGEST = 64
-"""Vectors with more elements than this are no shapes."""
+"""What has more elements than this is no shape."""
 
 _INTEGERS = {ir.DataType.INT32, ir.DataType.INT64}
 
@@ -39,7 +39,8 @@ def evaluate(graph: ir.Graph) -> dict[ir.Value, Extents]:
 
 
 def _note(known: dict[ir.Value, Extents], node: ir.Node, value: Extents | None) -> None:
-    if value is not None and value.size <= _LARGEST:
+    """Scalars and vectors of integers: a matrix of extents is rare, and needs the axis of every operator."""
+    if value is not None and value.size <= _LARGEST and value.ndim <= 1 and node.outputs[0].dtype in _INTEGERS:
         known[node.outputs[0]] = value
 
 

@@ -43,8 +43,13 @@ def infer_shapes(model: ir.Model) -> None:
 def forget_shapes(graph: ir.Graph) -> None:
     """Take away the annotations of all tensors but the inputs and outputs, which every runtime infers anew."""
     for value in (value for node in graph for value in node.outputs):
-        if not value.is_graph_output() and _follows(value):
-            value.shape = value.type = None
+        if _follows(value):
+            _forget(value)
+
+
+def _forget(value: ir.Value) -> None:
+    if not value.is_graph_output():
+        value.shape = value.type = None
 
 
 def _follows(value: ir.Value) -> bool:
@@ -97,10 +102,7 @@ def _infer(model: ir.Model) -> None:
         quiet.setLevel(level)
     for node in model.graph.all_nodes():
         if node.op_type in _NO_TENSORS and node.domain == "":
-            node.outputs[0].type = node.outputs[0].shape = None  # the pass takes them for tensors
-    for node in model.graph.all_nodes():
-        if node.op_type in _NO_TENSORS and node.domain == "":
-            node.outputs[0].type = node.outputs[0].shape = None  # the pass takes them for tensors
+            _forget(node.outputs[0])  # the pass takes them for tensors
 
 
 def _drop_empty_windows(pool: ir.Node) -> bool:

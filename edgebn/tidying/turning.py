@@ -12,7 +12,7 @@ _Turn = Callable[[ir.Node, Permutation, bool], bool]
 
 # fmt: off
 _UNARY = frozenset({
-    "Abs", "Cast", "Ceil", "Celu", "Clip", "Cos", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid",
+    "Abs", "Cast", "Ceil", "Celu", "Clip", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid",
     "HardSwish", "Identity", "IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu",
     "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt", "Tanh", "ThresholdedRelu",
 })
@@ -54,6 +54,11 @@ def _turn_nothing(_: ir.Node, __: Permutation, ___: bool) -> bool:
     return True
 
 
+def _turn_dropout(node: ir.Node, _: Permutation, __: bool) -> bool:
+    """Where it drops nothing: elsewhere what it draws for an element depends on the layout."""
+    return len(node.inputs) < 3 or node.inputs[2] is None
+
+
 def _turn_constants(node: ir.Node, by: Permutation, try_only: bool) -> bool:
     """Constants that vary along an axis, at the full rank, with their axes permuted back."""
     for index, value in enumerate(node.inputs):
@@ -73,6 +78,10 @@ def _turn_axis(node: ir.Node, by: Permutation, try_only: bool) -> bool:
     if not try_only:
         node.attributes["axis"] = ir.AttrInt64("axis", by[axis])
     return True
+
+
+def _turn_concat(node: ir.Node, by: Permutation, try_only: bool) -> bool:
+    return _turn_constants(node, by, try_only) and _turn_axis(node, by, try_only)
 
 
 def _turn_gather(node: ir.Node, by: Permutation, try_only: bool) -> bool:
@@ -167,8 +176,10 @@ def _give(node: ir.Node, index: int, array: np.ndarray) -> None:
 _TURNS: Mapping[str, _Turn] = {
     **dict.fromkeys(_UNARY, _turn_nothing),
     **dict.fromkeys(_BROADCASTING, _turn_constants),
-    **dict.fromkeys(("Concat", "LogSoftmax", "Softmax", "Split"), _turn_axis),
+    **dict.fromkeys(("LogSoftmax", "Softmax", "Split"), _turn_axis),
     **dict.fromkeys(REDUCTIONS, _turn_reduction),
+    "Concat": _turn_concat,
+    "Dropout": _turn_dropout,
     "Gather": _turn_gather,
     "Pad": _turn_pad,
     "Resize": _turn_resize,

@@ -40,7 +40,16 @@ CHAINS = {
         "y = Reshape(x, t)",
         "Reshape",
     ),
-    "a shape that is known": ("s = Shape<start=1>(x) e = Expand(twin, s) y = Mul(x, e)", "Expand Mul"),
+    "a scale of attention": (
+        "s = Shape<start=3>(x) h = Cast<to=1>(s) r = Sqrt(h) y = Div(x, r)",
+        "Div",
+    ),
+    "a matrix of extents": (
+        "s = Shape<start=1>(x) u = Unsqueeze(s, zero) m = Concat<axis=1>(u, u) h = Cast<to=1>(m) "
+        "w = ReduceMean<keepdims=0>(x) y = Mul(h, w)",
+        "ReduceMean Mul",
+    ),
+    "a shape that is known": ("s = Shape<start=1>(x) e = Expand(twin, s) y = Mul(x, e)", "Mul"),
 }
 
 
@@ -52,4 +61,4 @@ def test_chains_of_shapes_become_constants(case: str) -> None:
     assert tidied(f"(float[n,4,5,6] x) => (float[{result}] y) {{ {text} }}", IMAGE, **constants) == expected
 
 
-RANKS = {"a product of extents": "n,b,c", "with the batch in the product": "b,c"}
+RANKS = {"a product of extents": "n,b,c", "with the batch in the product": "b,c", "a matrix of extents": "a,b"}

@@ -53,6 +53,7 @@ BETWEEN = {
     "PRelu": "b = PRelu(a, slope)",
     "hard swish": "p = Add(a, scalar) q = Clip(p, scalar) b = Mul(a, q)",
     "Concat and Split": "p = Sigmoid(a) q = Concat<axis=3>(a, p) r, s = Split<axis=-1,num_outputs=2>(q) b = Sub(s, r)",
+    "Concat with a constant": "p = Concat<axis=3>(batch, a) b = Slice(p, starts2, ends2, last_axis)",
     "Softmax": "b = Softmax(a)",
     "Softmax of rows": "b = Softmax<axis=1>(a)",
     "a gate": "p = ReduceMean(a, spatial) q = Sigmoid(p) b = Mul(a, q)",
@@ -74,8 +75,12 @@ def test_what_stands_between_two_layouts_turns(case: str) -> None:
     }}"""
     constants = CONSTANTS | {
         "last": RNG.standard_normal((2, 7 if case == "Pad" else 4, 1, 1)),
+        "batch": RNG.standard_normal((2, 5, 6, 3)),
         "starts1": np.array([0, 1]),
         "ends1": np.array([9, 4]),
+        "starts2": np.array([1]),
+        "ends2": np.array([5]),
+        "last_axis": np.array([3]),
     }
     used = {
         name: array

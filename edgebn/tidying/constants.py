@@ -1,0 +1,70 @@
+"""Constants: what is computed of constants alone is a constant, as are weights that the file holds transposed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from edgebn.tidying.names import unique, value_names
+from edgebn.tidying.turning import constant
+
+# fmt: off
+_EXACT = frozenset({
+    "Abs", "Add", "And", "Cast", "Ceil", "Clip", "Concat", "Div", "Equal", "Expand", "Flatten", "Floor", "Gather",
+    "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mul", "Neg", "Not", "Or", "Reciprocal",
+    "ReduceMax", "ReduceMin", "Relu", "Reshape", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "Transpose",
+    "Unsqueeze", "Where",
+})
+# fmt: on
+"""What moves elements or rounds once, and so gives the same bits on every machine."""
+
+_SMALL = 4096
+"""Elements that a result may have though its inputs have fewer."""
+
+_STORED_SMALL = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
+
+
+def fold_constants(model: ir.Model) -> bool:
+    """Give who reads a node that acts on constants alone its result. Returns whether there was one.
+
+    Not where that would make the file larger: weights that are stored as float16, or that are spread out.
+    """
+    taken, changed = value_names(model.graph), False
+    for node in model.graph:
+        arrays = [constant(value) for value in node.inputs if value is not None]
+        given = [array for array in arrays if array is not None]
+        if len(given) == len(arrays) > 0 and _is_worth_it(node, given):
+            for value, result in zip(node.outputs, _results(node, given, model.opset_imports[""]), strict=True):
+                known = ir.val(unique(f"{value.name}/constant", taken), const_value=ir.tensor(result))
+                model.graph.register_initializer(known)
+                value.replace_all_uses_with(known)
+            changed = True
+    return changed
+
+
+def _is_worth_it(node: ir.Node, given: Sequence[np.ndarray]) -> bool:
+    if node.domain != "" or node.op_type not in _EXACT or not any(value.uses() for value in node.outputs):
+        return False
+    if any(value.is_graph_output() for value in node.outputs):
+        return False
+    stored_small = node.op_type == "Cast" and node.inputs[0] is not None and node.inputs[0].dtype in _STORED_SMALL
+    most = max(_SMALL, sum(array.size for array in given))
+    return not stored_small and all(_elements(value.shape) <= most for value in node.outputs)
+
+
+def _elements(shape: ir.Shape | None) -> float:
+    """How many elements a tensor has; infinitely many where that is not known before it is computed."""
+    known = [extent for extent in shape or () if isinstance(extent, int)]
+    return prod(known) if shape is not None and len(known) == len(shape) else float("inf")
+
+
+def _results(node: ir.Node, given: Sequence[np.ndarray], opset: int) -> Sequence[np.ndarray]:
+    """By onnx's own evaluator."""
+    from onnx.reference import ReferenceEvaluator  # takes 0.2 s to load, and few graphs need it
+
+    names = [value.name or "" for value in node.inputs if value is not None]
+    evaluator = ReferenceEvaluator(ir.to_proto(node), opsets={"": opset})
+    return [np.asarray(result) for result in evaluator.run(None, dict(zip(names, given, strict=True)))]
