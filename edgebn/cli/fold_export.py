@@ -105,7 +105,9 @@ def _show(result: ExportReport) -> None:
         click.echo(note)
     if result.tuning is not None:
         lower.show_tuning(result.tuning)
-    click.echo(f"operators: {' '.join(result.nodes)} ({len(result.nodes)}; {result.nodes_before} before folding)")
+    click.echo(
+        f"operators: {tables.operators(result.nodes)} ({len(result.nodes)}; {result.nodes_before} before folding)"
+    )
     for role, named in (("input", result.inputs), ("output", result.outputs)):
         for name, shape in named.items():
             click.echo(f"{role}: {name} [{', '.join(map(str, shape))}]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from edgebn.report import Fate
 
 _FILE_WIDTH = 200
+
+_MOST_IN_ORDER = 24
 
 
 def console() -> Any:
@@ -49,6 +52,13 @@ def rounded_up(value: float) -> str:
 def size(count: int) -> str:
     """A number of bytes: `204.8 kB`."""
     return f"{count / 1000:,.1f} kB"
+
+
+def operators(nodes: Sequence[str]) -> str:
+    """Those of a graph: in its order, or of a long one how many of each kind, `151 Conv, 120 Relu`."""
+    if len(nodes) <= _MOST_IN_ORDER:
+        return " ".join(nodes)
+    return ", ".join(f"{times} {operator}" for operator, times in Counter(nodes).most_common())
 
 
 def count(fates: Sequence[Fate]) -> int:
