@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from edgebn.algebra.affine import Affine, Array
+from edgebn.algebra.affine import Affine, Array, added
 from edgebn.algebra.checks import LARGEST, one_value, varies_elsewhere
 from edgebn.algebra.operators import Conv, ConvTranspose, MatMul, Outcome, Pad, Refusal, Window
 
@@ -27,7 +27,7 @@ def into_previous_matmul(matmul: MatMul, a: Affine) -> Outcome | Refusal:
     if refusal := varies_elsewhere(a, a.rank - 1, "output"):
         return refusal
     channel = a.along(a.rank - 1, matmul.bias.size)
-    return _finite(MatMul(matmul.kernel * channel.scale, channel(matmul.bias)))
+    return _finite(MatMul(matmul.kernel * channel.scale, _shifted(matmul.bias, channel)))
 
 
 def into_next_matmul(matmul: MatMul, a: Affine) -> Outcome | Refusal:
@@ -35,7 +35,9 @@ def into_next_matmul(matmul: MatMul, a: Affine) -> Outcome | Refusal:
     if refusal := varies_elsewhere(a, a.rank - 1, "input"):
         return refusal
     channel = a.along(a.rank - 1, matmul.kernel.shape[0])
-    return _finite(MatMul(channel.scale[:, None] * matmul.kernel, channel.shift @ matmul.kernel + matmul.bias))
+    magnitude = np.abs(channel.shift) @ np.abs(matmul.kernel)
+    bias = added(matmul.bias, channel.shift @ matmul.kernel, magnitude, len(matmul.kernel))
+    return _finite(MatMul(channel.scale[:, None] * matmul.kernel, bias))
 
 
 def into_previous_conv(conv: Conv, a: Affine) -> Outcome | Refusal:
@@ -46,7 +48,7 @@ def into_previous_conv(conv: Conv, a: Affine) -> Outcome | Refusal:
     if refusal := varies_elsewhere(a, 1, "output"):
         return refusal
     channel = a.along(1, conv.bias.size)
-    return _finite(replace(conv, kernel=_per_axis(channel.scale, 0, conv.kernel), bias=channel(conv.bias)))
+    return _finite(replace(conv, kernel=_per_axis(channel.scale, 0, conv.kernel), bias=_shifted(conv.bias, channel)))
 
 
 def into_next_conv(conv: Conv, a: Affine) -> Outcome | Refusal:
@@ -59,7 +61,9 @@ def into_next_conv(conv: Conv, a: Affine) -> Outcome | Refusal:
     if conv.window.padded and a.shift.any():
         return Refusal(_BORDER)
     scaled, by_tap = _scaled_inputs(conv, a)
-    return _finite(replace(scaled, bias=conv.bias + by_tap.reshape(len(by_tap), -1).sum(axis=1)))
+    _, magnitudes = _scaled_inputs(replace(conv, kernel=np.abs(conv.kernel)), Affine(a.scale, np.abs(a.shift)))
+    more, magnitude = (each.reshape(len(each), -1).sum(axis=1) for each in (by_tap, magnitudes))
+    return _finite(replace(scaled, bias=added(conv.bias, more, magnitude, conv.kernel[0].size)))
 
 
 def into_next_conv_behind_pad(conv: Conv, a: Affine) -> Outcome | Refusal:
@@ -115,7 +119,7 @@ def into_previous_conv_transpose(conv: ConvTranspose, a: Affine) -> Outcome | Re
     inputs, per_group = conv.kernel.shape[:2]
     of_input = channel.scale.reshape(conv.groups, per_group).repeat(inputs // conv.groups, axis=0)
     kernel = conv.kernel * of_input.reshape(inputs, per_group, *_ones(conv.kernel))
-    return _finite(replace(conv, kernel=kernel, bias=channel(conv.bias)))
+    return _finite(replace(conv, kernel=kernel, bias=_shifted(conv.bias, channel)))
 
 
 def into_next_conv_transpose(conv: ConvTranspose, a: Affine) -> Outcome | Refusal:
@@ -162,6 +166,11 @@ def into_previous_affine(first: Affine, a: Affine) -> Outcome | Refusal:
 def into_next_affine(second: Affine, a: Affine) -> Outcome | Refusal:
     """B ∘ A = C, s = s_B·s_A, t = s_B·t_A + t_B."""
     return _finite(second.after(a))
+
+
+def _shifted(bias: Array, channel: Affine) -> Array:
+    """s·b + t."""
+    return channel.after(Affine(np.ones(()), bias)).shift
 
 
 def _scaled_inputs(conv: Conv, a: Affine) -> tuple[Conv, Array]:

@@ -11,6 +11,20 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
+_HALF_ULP = 2.0**-53
+
+
+def added(value: Array, more: Array, magnitude: Array, terms: int = 1) -> Array:
+    """value + more, and 0 where the two cancel up to rounding: a shift that went one way and came back leaves nothing.
+
+    `more` is a sum of `terms` products whose absolute values add up to `magnitude`. Of these and `value`, float64 knows
+    the sum to (terms + 3)·2⁻⁵³ times what all of them add up to: that of a value which may itself be such a sum.
+    """
+    total = np.asarray(value + more, np.float64)
+    share = 2.0 * (terms + 3) * _HALF_ULP
+    return np.where(np.abs(total) < share * np.abs(value) + share * magnitude, 0.0, total)
+
+
 @dataclass(frozen=True, eq=False)
 class Affine:
     """A(x) = scale⊙x + shift.
@@ -50,7 +64,8 @@ class Affine:
 
     def after(self, first: Affine) -> Affine:
         """The composition: (self ∘ first)(x) = s·(s₁·x + t₁) + t."""
-        return Affine(self.scale * first.scale, self.scale * first.shift + self.shift)
+        moved = self.scale * first.shift
+        return Affine(self.scale * first.scale, added(self.shift, moved, np.abs(moved)))
 
     def transposed(self, permutation: tuple[int, ...]) -> Affine:
         """The map on a tensor whose axes were permuted: new axis k is old axis permutation[k]."""

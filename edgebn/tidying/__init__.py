@@ -20,6 +20,7 @@ from edgebn.tidying.layout import (
 )
 from edgebn.tidying.names import in_order_of_use, name_constants, name_nodes, unique, value_names
 from edgebn.tidying.padding import merge_pads
+from edgebn.tidying.pools import reductions_to_pools
 from edgebn.tidying.regions import turn_regions
 from edgebn.tidying.shapes import forget_shapes, infer_shapes, make_shapes_constant
 
@@ -49,6 +50,7 @@ def tidy(model: ir.Model) -> None:
     drop_identities(model.graph)
     merge_pads(model.graph)
     _shorten(model)
+    reductions_to_pools(model.graph)
     common.RemoveUnusedOpsetsPass()(model)
     make_conv_attributes_explicit(model)
     name_constants(model)

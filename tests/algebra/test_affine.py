@@ -45,3 +45,8 @@ def test_a_map_along_an_axis_is_spread_over_it_and_refuses_another() -> None:
     assert per_channel([2.0], [1.0]).along(2, 3).scale.tolist() == [2.0, 2.0, 2.0]
     with pytest.raises(ValueError, match="varies along"):
         per_channel([1.0, 2.0], [0.0, 0.0]).along(2, 2)
+
+
+def test_what_cancels_leaves_nothing_and_what_does_not_stays() -> None:
+    shift = Affine(np.ones(()), np.array([0.1 + 0.2, 1e-9, np.inf]))
+    assert Affine(np.ones(()), np.array([-0.3, 0.0, 0.0])).after(shift).shift.tolist() == [0.0, 1e-9, np.inf]

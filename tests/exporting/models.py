@@ -183,7 +183,7 @@ FOLDED: Mapping[Callable[[], Any], tuple[str, list[str], list[str]]] = {
     conv3d: ("Transpose Conv Flatten Gemm", ["norm"], []),
     same_padding: ("Transpose Conv LeakyRelu Flatten Gemm", ["norm"], []),
     grouped: ("Transpose Conv Transpose Flatten", ["norm"], []),
-    any_size: ("Transpose Conv ReduceMean", ["norm"], []),
+    any_size: ("Transpose Conv GlobalAveragePool Flatten", ["norm"], []),
     fixed_batch: ("Gemm", ["norm"], []),
     bytes_as_input: ("Cast Reshape Conv Transpose Flatten", ["norm"], []),
     counted_names: ("Gemm Relu Gemm", ["norm_1"], []),

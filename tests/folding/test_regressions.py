@@ -297,3 +297,15 @@ def test_what_stands_in_a_body_is_told() -> None:
 
 def test_a_relu_of_a_vector() -> None:
     assert folded_alike("(float[n] x) => (float[n] y) { y = Relu(x) }", IMAGE[:, 0, 0, 0].copy()) == "Relu"
+
+
+def test_a_shift_that_goes_on_and_comes_back_leaves_no_bias() -> None:
+    """What is left of 0.1 + 0.2 − 0.3 in float64 is no bias: it would be as large as a real one in the file."""
+    text = """(float[n,4,5,5] x) => (float[n,4,5,5] y) {
+        g = Sigmoid(x) b = BatchNormalization(g, scale, shift, mean, variance) r = Relu(b)
+        c = Conv(r, one) y = Sigmoid(c)
+    }"""
+    signs = {**NORM, "scale": np.array([0.7, -1.3, 2.1, -0.3])}
+    assert folded_alike(text, IMAGE, **signs, **KERNELS) == "Sigmoid Conv Relu Conv Sigmoid"
+    after, _ = graphs.folded(graphs.model(text, **signs, **KERNELS))
+    assert len(after.graph[3].inputs) == 2
