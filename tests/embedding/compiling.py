@@ -16,7 +16,7 @@ import pytest
 from edgebn.embedding.application import Application, open_application
 from edgebn.embedding.c.source import c_library, c_values
 
-STRICT = ("-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror")
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-pedantic", "-Werror")
 FAST = ("-O3", "-mavx2", "-mfma")
 COMPILERS = ("gcc", "clang")
 _SECONDS = 300
@@ -74,7 +74,7 @@ def run_c(app: Application, inputs: Sequence[np.ndarray], folder: Path, compiler
     """Compile an application and run one sample."""
     write_library(app, folder)
     library = folder / "model.so"
-    compile_c(compiler, "-O2", "-Wshadow", "-shared", "-fPIC", "-o", library, folder / f"{app.identifier}.c")
+    compile_c(compiler, "-O2", "-shared", "-fPIC", "-o", library, folder / f"{app.identifier}.c")
     return call(ctypes.CDLL(str(library)), app, inputs)
 
 

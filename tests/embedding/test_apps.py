@@ -76,6 +76,23 @@ def test_c_computes_what_onnxruntime_does(model: str, compiler: str, tmp_path: P
         assert np.abs(found - expected[0]).max() <= TOLERANCE
 
 
+def test_c_from_cpp(model: str, tmp_path: Path) -> None:
+    folder = embedded(model, "c", tmp_path)
+    app = open_application(MODELS[model])
+    upper = model.upper()
+    (folder / "main.cpp").write_text(f"""#include "{model}.h"
+int main()
+{{
+    static float image[{upper}_IMAGE], probabilities[{upper}_PROBABILITIES], scratch[{upper}_SCRATCH];
+    {model}_run(image, probabilities, scratch);
+    return probabilities[0] + probabilities[{app.outputs[0].size - 1}] > 0.0f ? 0 : 1;
+}}
+""")
+    compile_c("gcc", "-O1", "-c", "-o", folder / "model.o", folder / f"{model}.c")
+    run(tool("g++"), "-Wall", "-Wextra", "-Werror", "-o", "main", "main.cpp", "model.o", folder=folder)
+    run(folder / "main", folder=folder)
+
+
 def test_c_under_the_sanitizers(model: str, tmp_path: Path) -> None:
     folder = embedded(model, "c", tmp_path)
     flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")

@@ -51,7 +51,10 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         lambda: one_node("Relu", ["batch", "height", 3]),
         "input x has the shape [batch, height, 3]; only the first extent, the batch, may be open",
     ),
-    "an operator": (lambda: one_node("Erf", ["batch", 4]), "there is no C for Erf; there is for Abs, Add, "),
+    "an operator": (
+        lambda: one_node("Erf", ["batch", 4]),
+        "there is no C for Erf (the_node); choose another target: web, c-ort, ",
+    ),
     "an int8 file": (quantised, "is quantised (DequantizeLinear, QuantizeLinear), and C is written in float32"),
     "another type": (lambda: one_node("Relu", [4], TensorProto.DOUBLE), "input x is of double; apps are made for"),
 }

@@ -145,6 +145,18 @@ def test_a_graph(case: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(found.reshape(array.shape), array, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_largest_of_minus_infinities(fused: bool, tmp_path: Path) -> None:
+    pool = node("MaxPool", "z" if fused else "x", kernel_shape=[2, 2], strides=[2, 2])
+    nodes = [node("Conv", "xw", "z"), pool] if fused else [pool]
+    weights = {"w": np.ones((8, 1, 1, 1), np.float32)} if fused else {}
+    model = graph(nodes, {"x": [1, 1, 2, 4]}, {"y": [1, 8 if fused else 1, 1, 2]}, **weights)
+    given = floats(1, 1, 2, 4)
+    given[..., :2] = -np.inf
+    (found,) = run_c(opened(model, tmp_path), [given], tmp_path)
+    np.testing.assert_array_equal(found, expected(model, {"x": given})[0])
+
+
 @pytest.mark.parametrize(("operator", "exact"), [("Tanh", np.tanh), ("Elu", lambda x: np.where(x < 0, np.expm1(x), x))])
 def test_small_numbers_stay_exact(operator: str, exact: Callable[[np.ndarray], np.ndarray], tmp_path: Path) -> None:
     given = np.concatenate([sign * np.geomspace(1e-30, 80, 5000) for sign in (1, -1)]).astype(np.float32)

@@ -216,14 +216,16 @@ def _check_declared(value: ir.Value, declared: ir.Shape, path: Path) -> None:
 
 
 def _check_operators(graph: ir.Graph, path: Path) -> None:
-    strange = sorted({node.op_type for node in unsupported(graph)})
+    nodes = list(unsupported(graph))
+    strange = list(dict.fromkeys(node.op_type for node in nodes))
     if any(name.startswith(QUANTISED) or name.endswith(QUANTISED) for name in strange):
         raise InputError(
-            f"{path}: is quantised ({', '.join(strange)}), and C is written in float32: embed the file that it was "
-            "made from, or choose another target: python, node, web or c-ort"
+            f"{path}: is quantised ({', '.join(sorted(strange))}), and C is written in float32: "
+            "embed the file that it was made from, or choose another target: python, node, web or c-ort"
         )
     if strange:
+        more = f", nor for {', '.join(strange[1:4])}{' and others' * (len(strange) > 4)}" if strange[1:] else ""
         raise InputError(
-            f"{path}: there is no C for {', '.join(strange)}; there is for {', '.join(sorted(RULES))}; "
-            "choose another target: python, node, web or c-ort"
+            f"{path}: there is no C for {strange[0]} ({nodes[0].name}){more}; "
+            "choose another target: web, c-ort, python or node"
         )

@@ -13,8 +13,8 @@ from edgebn.embedding.golden import Array
 from edgebn.embedding.names import identifier
 from edgebn.embedding.rendering import render
 
-MACROS = ("FLT_MAX", "INFINITE", "NOT_A_NUMBER")
-"""What the program defines, or includes, if it needs it."""
+MACROS = ("INFINITE", "NOT_A_NUMBER")
+"""What the program defines if it needs it."""
 
 
 def c_files(app: Application) -> Mapping[str, bytes]:
