@@ -15,6 +15,7 @@ import pytest
 
 from edgebn.embedding.application import Application, open_application
 from edgebn.embedding.c.source import c_library, c_values
+from edgebn.embedding.ports import FLOAT
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-pedantic", "-Werror")
 FAST = ("-O3", "-mavx2", "-mfma")
@@ -63,8 +64,8 @@ def call(library: ctypes.CDLL, app: Application, inputs: Sequence[np.ndarray]) -
     """Run one sample. Scratch and outputs hold no number before."""
     function = getattr(library, f"{app.identifier}_run")
     scratch = np.full(1 << 22, np.nan, np.float32)
-    given = [np.ascontiguousarray(each, np.float32) for each in inputs]
-    outputs = [np.full(port.shape, np.nan, np.float32) for port in app.outputs]
+    given = [np.ascontiguousarray(each, port.type.name) for each, port in zip(inputs, app.inputs, strict=True)]
+    outputs = [np.full(port.shape, np.nan if port.type == FLOAT else -1, port.type.name) for port in app.outputs]
     pointers = [each.ctypes.data_as(ctypes.c_void_p) for each in (*given, *outputs, scratch)]
     function(*pointers)
     return outputs
