@@ -61,6 +61,9 @@ CASES: dict[str, Callable[[], onnx.ModelProto]] = {
         w=floats(2, 2, 3, 3),
         b=floats(4, 18, 5),
     ),
+    "a depthwise kernel as large as its image": lambda: graph(
+        [node("Conv", "xw", pads=[1, 1, 1, 1], group=4)], {"x": [1, 4, 3, 3]}, {"y": [1, 4, 3, 3]}, w=floats(4, 1, 3, 3)
+    ),
     "a pad of nothing": lambda: graph(
         [node("Relu", "x", "r"), node("Pad", "rp", "q"), node("Sigmoid", "q")],
         {"x": [1, 6]},
