@@ -15,8 +15,9 @@ from edgebn.errors import ConversionError, UsageError
 from edgebn.exporting import OPSETS, export
 from edgebn.exporting.interfaces import own_layout, wrap
 from edgebn.folding import LayerConstant, View
-from edgebn.interface import LAYOUT, NOTHING, Interface
+from edgebn.interface import LAYOUT, NOTHING, PIXEL_FORMAT, PIXEL_RANGE, Interface
 from edgebn.loading import Source, Tensor, kind_of, open_source
+from edgebn.loading.keras_metadata import read_metadata
 from edgebn.loading.onnx_files import open_onnx
 from edgebn.tidying import name_nodes, prepare
 
@@ -30,7 +31,7 @@ class Graph:
     """An ONNX graph with known shapes, the file or model it comes from, and the packages that had a part in it.
 
     `source` is the Keras model, if it was one. `notes` say, in sentences, in what the graph is not as the model was.
-    `metadata` are what a file says of the interface that was put around the model.
+    `metadata` are what a file says of what it takes and gives.
     """
 
     name: str
@@ -83,6 +84,7 @@ def open_graph(
         _KERAS_PACKAGES,
         source,
         exported.notes,
+        read_metadata(model_or_path),
     )
     return _with(interface, graph)
 
@@ -95,8 +97,15 @@ def _with(interface: Interface, graph: Graph) -> Graph:
     layout = graph.model.metadata_props.get(LAYOUT) or own_layout(graph.model, usual)
     wrapped = wrap(graph.name, graph.model, interface, layout)
     constants = {**graph.layer_constants, **wrapped.layer_constants}
-    wrapped.model.metadata_props.update(wrapped.metadata)
-    return replace(graph, model=wrapped.model, layer_constants=constants, metadata=wrapped.metadata)
+    props = wrapped.model.metadata_props
+    outdated = (
+        {PIXEL_FORMAT, PIXEL_RANGE} if interface.input is not None else set()
+    )  # said of what is scaled inside now
+    for key in outdated & set(props):
+        del props[key]
+    props.update(wrapped.metadata)
+    known = {key: value for key, value in graph.metadata.items() if key not in outdated}
+    return replace(graph, model=wrapped.model, layer_constants=constants, metadata={**known, **wrapped.metadata})
 
 
 def _tensor(value: ir.Value) -> Tensor:

@@ -150,6 +150,8 @@ def test_its_metadata_names_the_keras_model(name: str) -> None:
     assert entries["edgebn.source_sha256"] == sha256(file(name, ".keras"))
     assert json.loads(entries["edgebn.folded"]) == ["batch_normalization"]
     assert json.loads(entries["edgebn.kept"]) == []
+    assert json.loads(entries["edgebn.labels"]) == list("0123456789")
+    assert (entries["Image.BitmapPixelFormat"], entries["Image.NominalPixelRange"]) == ("Gray8", "Normalized_0_1")
 
 
 @pytest.mark.skipif(not MNIST.is_file(), reason="the full MNIST set is not here: ../shared/data/mnist.npz")

@@ -6,6 +6,7 @@ python tools/build_models.py --data mnist.npz
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import statistics
 import time
@@ -13,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
 import edgebn
 from edgebn import backends
 from edgebn.datasets import Dataset, load_dataset, scaled
+from edgebn.interface import LABELS, PIXEL_FORMAT, PIXEL_RANGE
 from edgebn.loading import Source, open_source
 from edgebn.report import ExportReport, TrainingRecord, Verdict
 from edgebn.training.architectures import ARCHITECTURES
@@ -38,6 +41,7 @@ CARD = """# {name}
 | operators | {operators} |
 | input | `{input_name}`, float32 {input_shape}: grey values divided by 255, white digit on black |
 | output | `{output_name}`, float32 {output_shape}: a probability for each digit |
+| metadata | class names {labels}; pixels {pixel_format}, {pixel_range} |
 | size | {name}.onnx {onnx_bytes:,} bytes |
 | latency | {latency:.0f} µs, one image, onnxruntime on one thread of the machine that made this card |
 | SHA-256 of {name}.onnx | `{onnx_sha256}` |
@@ -79,6 +83,7 @@ def main() -> None:
 def card(record: TrainingRecord, report: ExportReport, verdict: Verdict, microseconds: float) -> str:
     """The model's README."""
     name = record.architecture
+    said = {entry.key: entry.value for entry in onnx.load(report.onnx_model).metadata_props}
     (input_name, input_shape), (output_name, output_shape) = *report.inputs.items(), *report.outputs.items()
     return CARD.format(
         name=name,
@@ -93,6 +98,9 @@ def card(record: TrainingRecord, report: ExportReport, verdict: Verdict, microse
         input_shape=shape_text(input_shape),
         output_name=output_name,
         output_shape=shape_text(output_shape),
+        labels=", ".join(json.loads(said[LABELS])),
+        pixel_format=said[PIXEL_FORMAT],
+        pixel_range=said[PIXEL_RANGE],
         onnx_bytes=report.onnx_bytes,
         latency=microseconds,
         onnx_sha256=report.onnx_sha256,

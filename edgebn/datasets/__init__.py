@@ -24,6 +24,17 @@ BUNDLED = "mnist-mini"
 
 NAMES = (BUNDLED, "mnist", "fashion-mnist")
 
+_DIGITS = tuple("0123456789")
+_CLASS_NAMES = {
+    BUNDLED: _DIGITS,
+    "mnist": _DIGITS,
+    "fashion-mnist": (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+}
+_MNIST_SHA256 = "796354bf1a5bdb3f752e23f487245288f2c35b1e0bc343e07448cffbb5f56624"
+
 _BUNDLED_FILE = Path(__file__).with_name("mnist_mini.npz")
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 _CLASSES = 10
@@ -36,7 +47,8 @@ Labels = NDArray[np.uint8]
 class Dataset:
     """Images uint8 (n, 28, 28) and labels uint8 (n,) in 0..9, to train and to test with.
 
-    `sha256` is of the content (name, dtype, shape and bytes of each array), not of the file it came from.
+    `sha256` is of the content (name, dtype, shape and bytes of each array), not of the file it came from. `class_names`
+    are those of the labels; of a file that is not known there are none.
     """
 
     name: str
@@ -45,6 +57,7 @@ class Dataset:
     y_train: Labels
     x_test: Images
     y_test: Labels
+    class_names: tuple[str, ...] = ()
 
 
 def load_dataset(name_or_path: str) -> Dataset:
@@ -63,7 +76,9 @@ def load_dataset(name_or_path: str) -> Dataset:
         for part in ("train", "test")
         for kind, array in zip("xy", _checked(name_or_path, part, arrays), strict=True)
     }
-    return Dataset(Path(name_or_path).name, _content_sha256(checked), **checked)
+    sha256 = _content_sha256(checked)
+    names = _CLASS_NAMES.get(name_or_path, _DIGITS if sha256 == _MNIST_SHA256 else ())
+    return Dataset(Path(name_or_path).name, sha256, **checked, class_names=names)
 
 
 def scaled(images: Images) -> NDArray[np.float32]:

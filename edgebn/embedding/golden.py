@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from edgebn import backends
+from edgebn.embedding.ports import FLOAT, Port
 from edgebn.errors import ConversionError, InputError
 from edgebn.loading.tensor_files import read_tensor
-
-if TYPE_CHECKING:
-    from edgebn.embedding.application import Port
 
 Array = np.ndarray[Any, Any]
 
@@ -26,7 +24,7 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """For each input and each output an array (samples, *shape) in float32, where they come from, and tolerances."""
+    """For each input and each output an array (samples, *shape), where they come from, and tolerances."""
 
     inputs: tuple[Array, ...]
     outputs: tuple[Array, ...]
@@ -39,8 +37,11 @@ class Golden:
 
     @property
     def tolerances(self) -> list[float]:
-        """The largest difference that is rounding, for each output."""
-        return [float(TOLERANCE * max(1.0, np.abs(each).max(initial=0.0))) for each in self.outputs]
+        """The largest difference that is rounding, for each output; of integers none is."""
+        return [
+            float(TOLERANCE * max(1.0, np.abs(each).max(initial=0.0))) if each.dtype == np.float32 else 0.0
+            for each in self.outputs
+        ]
 
 
 def golden_vectors(path: Path, content: bytes, inputs: Sequence[Port], outputs: Sequence[Port]) -> Golden:
@@ -54,7 +55,7 @@ def golden_vectors(path: Path, content: bytes, inputs: Sequence[Port], outputs: 
     folders = sorted(path.parent.glob("test_data_set_*"), key=lambda each: (len(each.name), each.name))
     found = _found(folders, inputs, outputs) if folders else None
     rng = np.random.default_rng(0)
-    given = found[0] if found else tuple(rng.random((MADE_SAMPLES, *port.shape), np.float32) for port in inputs)
+    given = found[0] if found else tuple(_noise(rng, port) for port in inputs)
     computed = _computed(path, content, inputs, outputs, given)
     if found is None:
         golden = Golden(given, computed, "noise of seed 0, and what onnxruntime made of it")
@@ -64,6 +65,11 @@ def golden_vectors(path: Path, content: bytes, inputs: Sequence[Port], outputs: 
         raise InputError(f"{path}: {golden.origin} hold what is no finite number; an app can not be tested by that")
     _check_fit(folders, golden, computed, outputs)
     return golden
+
+
+def _noise(rng: np.random.Generator, port: Port) -> Array:
+    shape = (MADE_SAMPLES, *port.shape)
+    return rng.random(shape, np.float32) if port.type == FLOAT else rng.integers(0, 256, shape, np.uint8)
 
 
 def _check_fit(folders: Sequence[Path], golden: Golden, computed: Sequence[Array], outputs: Sequence[Port]) -> None:
@@ -123,7 +129,9 @@ def _samples(folder: Path, role: str, ports: Sequence[Port]) -> list[Array]:
             raise InputError(
                 f"{file}: of shape {list(array.shape)}, but {role} {port.name} takes {list(port.shape)} for each sample"
             )
-        found.append(samples.astype(np.float32))
+        if not np.can_cast(samples.dtype, port.type.name, "same_kind"):
+            raise InputError(f"{file}: of {samples.dtype}, but {role} {port.name} is {port.type.name}")
+        found.append(samples.astype(port.type.name))
     return found
 
 
@@ -155,4 +163,4 @@ def _stacked(path: Path, port: Port, column: Sequence[Array]) -> Array:
             f"{path}: output {port.name} is of shape {list(column[0].shape)} for one sample, but the file says "
             f"{list(port.tensor_shape)}; only its first extent may be open, and must be the batch"
         )
-    return np.stack([np.asarray(array, np.float32).reshape(port.shape) for array in column])
+    return np.stack([np.asarray(array, port.type.name).reshape(port.shape) for array in column])

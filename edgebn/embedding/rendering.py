@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from edgebn.embedding.ports import Port
 from edgebn.version import __version__
-
-if TYPE_CHECKING:
-    from edgebn.embedding.application import Port
 
 _FOLDER = Path(__file__).parent / "templates"
 
@@ -37,7 +35,7 @@ def _environment() -> Any:
 
 
 def _ports(ports: Sequence[Port]) -> str:
-    """Pairs of a name and a shape, in order, as Python and JavaScript read them alike, within a page too."""
+    """Name, shape and type of each, in order, as Python and JavaScript read them alike, within a page too."""
     from jinja2.utils import htmlsafe_json_dumps
 
-    return str(htmlsafe_json_dumps([(port.name, port.tensor_shape) for port in ports]))
+    return str(htmlsafe_json_dumps([(port.name, port.tensor_shape, port.type.name) for port in ports]))

@@ -47,7 +47,7 @@ def wasm_files(app: Application) -> Files:
         f"{prefix}.mjs": render("wasm/model.mjs.j2", **values),
         "selftest.mjs": render("wasm/selftest.mjs.j2", **values),
         "golden.json": as_json(app.golden),
-        "index.html": _page("wasm/open.js.j2", [f"{prefix}.wasm.js"], values),
+        "index.html": _page("wasm/open.js.j2", [f"{prefix}.wasm.js"], "Build it first: sh build.sh", values),
         "README.md": render("wasm/README.md.j2", **values),
     }
 
@@ -58,7 +58,7 @@ def web_files(app: Application) -> Files:
     scripts = ["node_modules/onnxruntime-web/dist/ort.wasm.min.js", "model.js"]
     return {
         "model.js": f'const modelBase64 = "{model}";\n'.encode(),
-        "index.html": _page("web/open.js.j2", scripts, {"app": app}),
+        "index.html": _page("web/open.js.j2", scripts, "Start it with: npm install && npm start", {"app": app}),
         "serve.mjs": render("web/serve.mjs.j2", app=app),
         "package.json": render("web/package.json.j2", app=app),
         "README.md": render("web/README.md.j2", app=app),
@@ -79,10 +79,10 @@ def c_ort_files(app: Application) -> Files:
     }
 
 
-def _page(load: str, scripts: Sequence[str], values: Mapping[str, Any]) -> bytes:
-    """The page; `load` is the template that defines how its model is opened."""
+def _page(load: str, scripts: Sequence[str], remedy: str, values: Mapping[str, Any]) -> bytes:
+    """The page; `load` is the template that defines how its model is opened, `remedy` is for when that fails."""
     golden = as_json(values["app"].golden).decode()
-    return render("page/index.html.j2", load=load, scripts=scripts, golden=golden, **values)
+    return render("page/index.html.j2", load=load, scripts=scripts, golden=golden, remedy=remedy, **values)
 
 
 TARGETS: dict[str, Callable[[Application], Files]] = {

@@ -18,6 +18,8 @@ from typing import Any
 from edgebn import backends, files
 from edgebn.datasets import BUNDLED, load_dataset, scaled
 from edgebn.errors import UsageError
+from edgebn.interface import LABELS, PIXEL_FORMAT, PIXEL_RANGE
+from edgebn.loading.keras_metadata import METADATA_FILE, METADATA_KEY
 from edgebn.report import TrainingRecord
 from edgebn.training.architectures import ARCHITECTURES
 
@@ -76,7 +78,7 @@ def train(
     history = fit(model, x_train, dataset.y_train, epochs, batch_size, on_progress)
     seconds = time.perf_counter() - started
     test_loss, test_accuracy = model.evaluate(x_test, dataset.y_test, batch_size=500, verbose=0)
-    content = model_bytes(model)
+    content = model_bytes(model, said(labels=dataset.class_names))
     record = TrainingRecord(
         architecture=architecture,
         model=out_path.name,
@@ -115,13 +117,24 @@ def fit(
     return tuple({name: float(values[epoch]) for name, values in history.items()} for epoch in range(epochs))
 
 
-def model_bytes(model: Any) -> bytes:
-    """The model as the content of a `.keras` file in which nothing depends on the day: same model, same bytes."""
+def said(labels: tuple[str, ...]) -> dict[str, str]:
+    """What a model that was trained here takes and gives, under the names that an ONNX file will say it by."""
+    pixels = {PIXEL_FORMAT: "Gray8", PIXEL_RANGE: "Normalized_0_1"}
+    return {**pixels, LABELS: json.dumps(labels)} if labels else pixels
+
+
+def model_bytes(model: Any, metadata: Mapping[str, str]) -> bytes:
+    """The model as the content of a `.keras` file in which nothing depends on the day: same model, same bytes.
+
+    `metadata` go into the file as well, where Keras takes no notice of them.
+    """
     content = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(_saved(model))) as source, zipfile.ZipFile(content, "w") as target:
         for entry in source.infolist():
             data = source.read(entry)
             data = _timeless(data) if entry.filename.endswith(".json") else data
+            if entry.filename == METADATA_FILE:
+                data = json.dumps({**json.loads(data), METADATA_KEY: metadata}).encode()
             target.writestr(zipfile.ZipInfo(entry.filename, _ZIP_EPOCH), data)
     return content.getvalue()
 

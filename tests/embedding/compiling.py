@@ -15,8 +15,9 @@ import pytest
 
 from edgebn.embedding.application import Application, open_application
 from edgebn.embedding.c.source import c_library, c_values
+from edgebn.embedding.ports import FLOAT
 
-STRICT = ("-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror")
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-pedantic", "-Werror")
 FAST = ("-O3", "-mavx2", "-mfma")
 COMPILERS = ("gcc", "clang")
 _SECONDS = 300
@@ -63,8 +64,8 @@ def call(library: ctypes.CDLL, app: Application, inputs: Sequence[np.ndarray]) -
     """Run one sample. Scratch and outputs hold no number before."""
     function = getattr(library, f"{app.identifier}_run")
     scratch = np.full(1 << 22, np.nan, np.float32)
-    given = [np.ascontiguousarray(each, np.float32) for each in inputs]
-    outputs = [np.full(port.shape, np.nan, np.float32) for port in app.outputs]
+    given = [np.ascontiguousarray(each, port.type.name) for each, port in zip(inputs, app.inputs, strict=True)]
+    outputs = [np.full(port.shape, np.nan if port.type == FLOAT else -1, port.type.name) for port in app.outputs]
     pointers = [each.ctypes.data_as(ctypes.c_void_p) for each in (*given, *outputs, scratch)]
     function(*pointers)
     return outputs
@@ -74,7 +75,7 @@ def run_c(app: Application, inputs: Sequence[np.ndarray], folder: Path, compiler
     """Compile an application and run one sample."""
     write_library(app, folder)
     library = folder / "model.so"
-    compile_c(compiler, "-O2", "-Wshadow", "-shared", "-fPIC", "-o", library, folder / f"{app.identifier}.c")
+    compile_c(compiler, "-O2", "-shared", "-fPIC", "-o", library, folder / f"{app.identifier}.c")
     return call(ctypes.CDLL(str(library)), app, inputs)
 
 

@@ -1,9 +1,10 @@
-// node draw.mjs BROWSER ADDRESS SCREENSHOT: draws a seven on the page, and presses its self-test.
+// node draw.mjs BROWSER ADDRESS SCREENSHOT [PICTURE]: draws a seven on the page, or gives it a picture, and presses its
+// self-test.
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
 const { chromium } = createRequire(join(process.cwd(), "package.json"))("playwright-core");
-const [executablePath, address, screenshot] = process.argv.slice(2);
+const [executablePath, address, screenshot, picture] = process.argv.slice(2);
 const quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-quic", ...quiet] });
 const page = await browser.newPage();
@@ -14,12 +15,16 @@ page.on("request", (request) => {
 page.on("pageerror", (error) => console.log(`error on the page: ${error.message}`));
 await page.goto(address);
 await page.waitForSelector("body[data-ready]");
-const box = await page.locator("#drawing").boundingBox();
-await page.mouse.move(box.x + 80, box.y + 70);
-await page.mouse.down();
-for (const [x, y] of [[200, 70], [130, 230]]) await page.mouse.move(box.x + x, box.y + y, { steps: 8 });
-await page.mouse.up();
-await page.waitForFunction(() => document.body.dataset.best === "7");
+if (picture) {
+  await page.setInputFiles("#file", picture);
+} else {
+  const box = await page.locator("#drawing").boundingBox();
+  await page.mouse.move(box.x + 80, box.y + 70);
+  await page.mouse.down();
+  for (const [x, y] of [[200, 70], [130, 230]]) await page.mouse.move(box.x + x, box.y + y, { steps: 8 });
+  await page.mouse.up();
+}
+await page.waitForFunction((picture) => (picture ? document.body.dataset.best : document.body.dataset.best === "7"), picture);
 await page.click("#selftest");
 await page.waitForFunction(() => /PASS|FAIL/.test(document.getElementById("report").textContent));
 await page.screenshot({ path: screenshot, fullPage: true });

@@ -6,10 +6,8 @@ import ctypes
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ import pytest
 import edgebn
 from edgebn.embedding.application import open_application
 from edgebn.embedding.c.program import compile_graph
+from tests.embedding.building import NPM, build_wasm, drawn, npm_package, served
 from tests.embedding.compiling import (
     FAST,
     call,
@@ -32,8 +31,6 @@ from tests.embedding.compiling import (
 
 ROOT = Path(__file__).parents[2]
 MODELS = {name: ROOT / "models" / name / f"{name}.onnx" for name in ("mlp", "cnn")}
-NPM = Path(__file__).parent / "npm"
-ARTEFACTS = ROOT / "artefacts"
 
 TOLERANCE = 2e-6  # of probabilities: 3e-7 seen
 
@@ -46,13 +43,6 @@ def model(request: pytest.FixtureRequest) -> str:
 def embedded(model: str, target: str, folder: Path) -> Path:
     edgebn.embed(MODELS[model], target, folder / target)
     return folder / target
-
-
-def npm_package(name: str) -> Path:
-    folder = NPM / "node_modules" / name
-    if not folder.is_dir():
-        pytest.skip(f"no {name} here: ONNXRUNTIME_NODE_INSTALL=skip npm ci --prefix {NPM.relative_to(ROOT)}")
-    return folder
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
@@ -74,6 +64,23 @@ def test_c_computes_what_onnxruntime_does(model: str, compiler: str, tmp_path: P
         (expected,) = session.run(None, {app.inputs[0].name: sample.reshape(app.inputs[0].tensor_shape)})
         (found,) = call(library, app, [sample])
         assert np.abs(found - expected[0]).max() <= TOLERANCE
+
+
+def test_c_from_cpp(model: str, tmp_path: Path) -> None:
+    folder = embedded(model, "c", tmp_path)
+    app = open_application(MODELS[model])
+    upper = model.upper()
+    (folder / "main.cpp").write_text(f"""#include "{model}.h"
+int main()
+{{
+    static float image[{upper}_IMAGE], probabilities[{upper}_PROBABILITIES], scratch[{upper}_SCRATCH];
+    {model}_run(image, probabilities, scratch);
+    return probabilities[0] + probabilities[{app.outputs[0].size - 1}] > 0.0f ? 0 : 1;
+}}
+""")
+    compile_c("gcc", "-O1", "-c", "-o", folder / "model.o", folder / f"{model}.c")
+    run(tool("g++"), "-Wall", "-Wextra", "-Werror", "-o", "main", "main.cpp", "model.o", folder=folder)
+    run(folder / "main", folder=folder)
 
 
 def test_c_under_the_sanitizers(model: str, tmp_path: Path) -> None:
@@ -141,10 +148,8 @@ def test_node(model: str, tmp_path: Path) -> None:
 
 
 def wasm(model: str, folder: Path) -> Path:
-    tool("clang")
-    tool("wasm-ld")
     built = embedded(model, "wasm", folder)
-    run("sh", "build.sh", folder=built)
+    build_wasm(built)
     return built
 
 
@@ -154,37 +159,14 @@ def test_wasm(model: str, tmp_path: Path) -> None:
     assert (folder / f"{model}.wasm").stat().st_size < 240_000
 
 
-def drawn(address: str, name: str) -> None:
-    """Draw a seven on a page with the mouse, and press its self-test; the screenshot is kept."""
-    npm_package("playwright-core")
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("no Chromium on this machine")
-    ARTEFACTS.mkdir(exist_ok=True)
-    script = Path(__file__).parent / "draw.mjs"
-    found = run(tool("node"), script, browser, address, ARTEFACTS / f"{name}.png", folder=NPM).splitlines()
-    assert found[-3:] == ["class 7", "self-test PASS", "requests to elsewhere: 0"], found
-
-
 def test_page_on_wasm(model: str, tmp_path: Path) -> None:
     npm_package("playwright-core")
-    drawn((wasm(model, tmp_path) / "index.html").as_uri(), f"wasm-{model}")
+    assert drawn((wasm(model, tmp_path) / "index.html").as_uri(), f"wasm-{model}") == "7"
 
 
-@pytest.fixture
-def served(model: str, tmp_path: Path) -> Iterator[str]:
-    """The address of the page on onnxruntime-web, served by its own little server."""
-    npm_package("onnxruntime-web")
-    folder = embedded(model, "web", tmp_path)
-    (folder / "node_modules").symlink_to(NPM / "node_modules")
-    with subprocess.Popen([tool("node"), "serve.mjs", "0"], cwd=folder, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        yield server.stdout.readline().strip()
-        server.terminate()
-
-
-def test_page_on_onnxruntime_web(model: str, served: str) -> None:
-    drawn(served, f"web-{model}")
+def test_page_on_onnxruntime_web(model: str, tmp_path: Path) -> None:
+    with served(embedded(model, "web", tmp_path)) as address:
+        assert drawn(address, f"web-{model}") == "7"
 
 
 def test_c_on_onnxruntime(model: str, tmp_path: Path) -> None:

@@ -61,6 +61,9 @@ CASES: dict[str, Callable[[], onnx.ModelProto]] = {
         w=floats(2, 2, 3, 3),
         b=floats(4, 18, 5),
     ),
+    "a depthwise kernel as large as its image": lambda: graph(
+        [node("Conv", "xw", pads=[1, 1, 1, 1], group=4)], {"x": [1, 4, 3, 3]}, {"y": [1, 4, 3, 3]}, w=floats(4, 1, 3, 3)
+    ),
     "a pad of nothing": lambda: graph(
         [node("Relu", "x", "r"), node("Pad", "rp", "q"), node("Sigmoid", "q")],
         {"x": [1, 6]},
@@ -143,6 +146,18 @@ def test_a_graph(case: str, tmp_path: Path) -> None:
     given = {port.name: floats(*port.tensor_shape) for port in app.inputs}
     for found, array in zip(run_c(app, list(given.values()), tmp_path), expected(model, given), strict=True):
         np.testing.assert_allclose(found.reshape(array.shape), array, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_largest_of_minus_infinities(fused: bool, tmp_path: Path) -> None:
+    pool = node("MaxPool", "z" if fused else "x", kernel_shape=[2, 2], strides=[2, 2])
+    nodes = [node("Conv", "xw", "z"), pool] if fused else [pool]
+    weights = {"w": np.ones((8, 1, 1, 1), np.float32)} if fused else {}
+    model = graph(nodes, {"x": [1, 1, 2, 4]}, {"y": [1, 8 if fused else 1, 1, 2]}, **weights)
+    given = floats(1, 1, 2, 4)
+    given[..., :2] = -np.inf
+    (found,) = run_c(opened(model, tmp_path), [given], tmp_path)
+    np.testing.assert_array_equal(found, expected(model, {"x": given})[0])
 
 
 @pytest.mark.parametrize(("operator", "exact"), [("Tanh", np.tanh), ("Elu", lambda x: np.where(x < 0, np.expm1(x), x))])

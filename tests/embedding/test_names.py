@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,8 @@ import edgebn
 from edgebn.embedding.names import file_name, identifier, plain
 from edgebn.embedding.targets import TARGETS
 from edgebn.errors import InputError
-from tests.embedding.compiling import compile_c, onnxruntime_header, run, tool
-from tests.embedding.test_apps import NPM, npm_package
+from tests.embedding.building import passes_its_own_test
+from tests.embedding.compiling import run, tool
 
 HOSTILE = 'm\nimport os; os.mkdir(\'owned\') */ """ ` ${x}'
 
@@ -40,30 +39,6 @@ def embedded(model: onnx.ModelProto, target: str, folder: Path, name: str = "m")
     (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
     edgebn.embed(folder / f"{name}.onnx", target, folder / "app")
     return folder / "app"
-
-
-def passes_its_own_test(folder: Path, target: str, name: str) -> None:
-    """Build the app and run its self-test."""
-    if target == "c":
-        compile_c("gcc", "-Wshadow", "-o", folder / "st", folder / f"{name}.c", folder / "selftest.c")
-        assert run(folder / "st", folder=folder).endswith("PASS\n")
-        (folder / "t.cpp").write_text(f'#include "{name}.h"\nint main() {{}}\n')
-        run(tool("g++"), "-c", "t.cpp", "-o", "t.o", folder=folder)
-    elif target == "python":
-        assert run(sys.executable, f"{name}.py", "selftest", folder=folder).endswith("PASS\n")
-    elif target == "wasm":
-        tool("clang")
-        tool("wasm-ld")
-        run("sh", "build.sh", folder=folder)
-        assert run(tool("node"), "selftest.mjs", folder=folder).endswith("PASS\n")
-    elif target == "node":
-        npm_package("onnxruntime-node")
-        (folder / "node_modules").symlink_to(NPM / "node_modules")
-        assert run(tool("node"), "selftest.mjs", folder=folder).endswith("PASS\n")
-    else:
-        header = onnxruntime_header() or pytest.skip("no onnxruntime_c_api.h here")
-        command = [tool("gcc"), "-std=c99", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-fsyntax-only"]
-        run(*command, f"-I{header}", f"{name}.c", "selftest.c", folder=folder)
 
 
 BUILT = [target for target in TARGETS if target != "web"]

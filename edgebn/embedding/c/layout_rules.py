@@ -167,6 +167,17 @@ def softmax(lower: Lowering, node: ir.Node) -> None:
     lower.steps.append(steps.Softmax(lower.function(node), lower.comment(node), (x,), y, axis))
 
 
+def arg_max(lower: Lowering, node: ir.Node) -> None:
+    """ArgMax along one axis."""
+    x, result = lower.operand(first_input(node)), node.outputs[0]
+    axis = node.attributes.get_int("axis", 0) % len(x.shape)
+    shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    y = row_major(lower.buffer(result, shape), shape)
+    last = node.attributes.get_int("select_last_index", 0) != 0
+    lower.steps.append(steps.ArgMax(lower.function(node), lower.comment(node), (x,), y, axis, last))
+    lower.bind(result, y.viewed(shape_of(result)))
+
+
 def reduce(lower: Lowering, node: ir.Node) -> None:
     """ReduceMean and its kin; over all spatial axes of an image it is a global pool."""
     x = lower.operand(first_input(node))

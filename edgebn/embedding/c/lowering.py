@@ -14,6 +14,7 @@ from edgebn.embedding.c.memory import Buffer, Operand, Shape, channels_last_orde
 from edgebn.embedding.c.pointwise import POINTWISE, Node, Operation
 from edgebn.embedding.c.steps import Applied, Array, Step
 from edgebn.embedding.names import identifier
+from edgebn.embedding.ports import FLOAT, TYPES
 from edgebn.errors import InputError
 
 RISING = {"Add", "Clip", "Max", "Min", "Relu", "Sum"}
@@ -44,7 +45,7 @@ class Lowering:
         """Lower every node; returns the steps in order."""
         for value, port in zip(self.graph.inputs, self._inputs, strict=True):
             buffer = self.buffer(value, shape_of(value))
-            buffer.kind, buffer.port = "input", port
+            buffer.kind, buffer.port, buffer.type = "input", port, c_type(value, "input")
             self._operands[value] = row_major(buffer, shape_of(value))
         for node in self.graph:
             if node.op_type != "Split" and any(_is_used(value) for value in node.outputs[1:]):
@@ -227,9 +228,10 @@ class Lowering:
         """Have a tensor in the caller's hands: in a buffer that is its own, or copied into one."""
         operand = self.operand(value)
         if operand.buffer.kind == "scratch" and operand.is_whole():
-            operand.buffer.kind, operand.buffer.port = "output", port
+            operand.buffer.kind, operand.buffer.port, operand.buffer.type = "output", port, c_type(value, "output")
             return
-        buffer = Buffer(identifier(f"tensor_{value.name}_output", self._tensors), operand.size, "output", port=port)
+        name = identifier(f"tensor_{value.name}_output", self._tensors)
+        buffer = Buffer(name, operand.size, "output", port=port, type=c_type(value, "output"))
         function = self.unique(f"write_{value.name}")
         text = f"Copy: {list(operand.shape)}, row by row"
         place = row_major(buffer, operand.shape)
@@ -241,6 +243,12 @@ class Lowering:
             f"{self.model_name}: {node.op_type} ({node.name}) {reason}, which the targets c and wasm do not support; "
             "choose another target: python, node, web or c-ort"
         )
+
+
+def c_type(value: ir.Value, role: str) -> str:
+    """What C calls the numbers of a graph's input or output, as `role` says."""
+    found = None if value.dtype is None else TYPES[role].get(value.dtype)
+    return (found or FLOAT).c
 
 
 def first_input(node: ir.Node) -> ir.Value:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from edgebn.embedding.ports import FLOAT
+
 Shape = tuple[int, ...]
 ALIGNMENT = 8
 """In floats: buffers start at multiples of 32 bytes."""
@@ -17,13 +19,17 @@ ALIGNMENT = 8
 
 @dataclass(eq=False)
 class Buffer:
-    """`size` floats: the caller's (who calls them `port`), in the scratch array, or constant (`data`)."""
+    """`size` numbers: the caller's (who calls them `port`), in the scratch array, or constant (`data`).
+
+    All are floats but those of some callers: `type` is what C calls them.
+    """
 
     name: str
     size: int
     kind: Literal["input", "output", "scratch", "constant"]
     data: np.ndarray[Any, Any] | None = None
     port: str = ""
+    type: str = FLOAT.c
 
 
 @dataclass(frozen=True)

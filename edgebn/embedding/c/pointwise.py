@@ -125,6 +125,7 @@ POINTWISE: dict[str, Rule] = {
     "Abs": _unary("{0} < 0.0f ? -{0} : {0}"),
     "Add": _variadic("{0} + {1}"),
     "BatchNormalization": _normalise,
+    "Cast": _unary("(float){0}"),
     "Clip": _clip,
     "Div": _variadic("{0} / {1}"),
     "Elu": _unary(f"{{0}} < 0.0f ? alpha * {GROWTH}({{0}}) : {{0}}", alpha=1.0),

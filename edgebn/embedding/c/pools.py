@@ -53,7 +53,7 @@ class Pool(Step):
                 pixel = add(multiply(pixel, axis.outputs), index)
             code(f"float *restrict out = {at(names(self.writes.buffer), multiply(pixel, self.channels))};")
             with code.loop("c", self.channels) as c:
-                code(f"out[{c}] = {'-FLT_MAX' if self.kind == 'Max' else '0.0f'};")
+                code(f"out[{c}] = {'-INFINITE' if self.kind == 'Max' else '0.0f'};")
             self._visit(code, image, ranges)
             self._finish(code, ranges, place, pixel, names)
 

@@ -18,11 +18,18 @@ from edgebn.embedding.c.rules import RULES, unsupported
 from edgebn.embedding.c.steps import Array, Step
 from edgebn.embedding.c.text import Code, literals, wrapped
 from edgebn.embedding.c.written_out import Streamed
+from edgebn.embedding.ports import TYPES
 from edgebn.errors import InputError
 from edgebn.tidying import name_nodes, prepare
 
 FRAME = 512
 """Bytes of stack allowed for return addresses, saved registers and spilled scalars of the two functions deep."""
+
+PASSED = {each for types in TYPES.values() for each in types}
+"""Types of numbers that the caller may give or get."""
+
+PASSING = {"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+"""Operators that do not mind what they move."""
 
 QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinear", "Integer")
 
@@ -47,7 +54,7 @@ class Program:
             if not first or not step.reads or not step.may_overwrite_its_input():
                 continue
             buffer = step.reads[0].buffer
-            if buffer.kind == "scratch" and last_read.get(buffer) is step:
+            if buffer.kind == "scratch" and last_read.get(buffer) is step and buffer.type == result.type:
                 found[buffer] = result
         return found
 
@@ -108,12 +115,13 @@ class Program:
     def functions(self) -> Iterator[str]:
         """The C function of every step."""
         for step in self.steps:
-            parameters = [f"const float *restrict {self._name(step, buffer)}" for buffer in self._passed(step)]
+            parameters = [f"const {each.type} *restrict {self._name(step, each)}" for each in self._passed(step)]
             body = Code(1)
             step.emit(body, lambda buffer, step=step: self._name(step, buffer))  # type: ignore[misc]
             code = Code()
             code(f"/* {step.comment} */")
-            code(f"LAYER void {step.name}({', '.join([*parameters, 'float *restrict y'])})")
+            parameters.append(f"{self.home(step.writes.buffer).type} *restrict y")
+            code(f"LAYER void {step.name}({', '.join(parameters)})")
             code("{", *body.lines, "}")
             yield str(code)
 
@@ -174,6 +182,7 @@ def compile_graph(model: ir.Model, path: Path, ports: Sequence[str], public: Col
     name_nodes(graph)
     prepare(model)
     _check_operators(graph, path)
+    _check_types(graph, path)
     for node in graph:
         for value in node.outputs:
             if value.shape is None or not all(isinstance(extent, int) for extent in value.shape):
@@ -185,6 +194,20 @@ def compile_graph(model: ir.Model, path: Path, ports: Sequence[str], public: Col
     for value, shape in zip(graph.outputs, declared, strict=True):
         _check_declared(value, shape, path)
     return Program(_streamed(Lowering(graph, path.name, ports, public).run(RULES)))
+
+
+def _check_types(graph: ir.Graph, path: Path) -> None:
+    """Numbers that are not float only pass, from an input to a Cast, or from an ArgMax on."""
+    for node in graph:
+        made = [value for value in node.inputs if value is not None and ir.convenience.get_const_tensor(value) is None]
+        for value in (*made, *node.outputs):
+            passes = node.op_type in PASSING or (value in made and node.op_type == "Cast")
+            passes = passes or (value not in made and node.op_type == "ArgMax")
+            if value.dtype not in {None, ir.DataType.FLOAT} and not (passes and value.dtype in PASSED):
+                raise InputError(
+                    f"{path}: {node.op_type} ({node.name}) of {value.dtype.name.lower()} has no C here; "
+                    "choose another target: web, c-ort, python or node"
+                )
 
 
 def _streamed(steps: Sequence[Step]) -> list[Step]:
@@ -216,14 +239,16 @@ def _check_declared(value: ir.Value, declared: ir.Shape, path: Path) -> None:
 
 
 def _check_operators(graph: ir.Graph, path: Path) -> None:
-    strange = sorted({node.op_type for node in unsupported(graph)})
+    nodes = list(unsupported(graph))
+    strange = list(dict.fromkeys(node.op_type for node in nodes))
     if any(name.startswith(QUANTISED) or name.endswith(QUANTISED) for name in strange):
         raise InputError(
-            f"{path}: is quantised ({', '.join(strange)}), and C is written in float32: embed the file that it was "
-            "made from, or choose another target: python, node, web or c-ort"
+            f"{path}: is quantised ({', '.join(sorted(strange))}), and C is written in float32: "
+            "embed the file that it was made from, or choose another target: python, node, web or c-ort"
         )
     if strange:
+        more = f", nor for {', '.join(strange[1:4])}{' and others' * (len(strange) > 4)}" if strange[1:] else ""
         raise InputError(
-            f"{path}: there is no C for {', '.join(strange)}; there is for {', '.join(sorted(RULES))}; "
-            "choose another target: python, node, web or c-ort"
+            f"{path}: there is no C for {strange[0]} ({nodes[0].name}){more}; "
+            "choose another target: web, c-ort, python or node"
         )

@@ -16,6 +16,7 @@ RULES: dict[str, Callable[[Lowering, ir.Node], None]] = {
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), layout_rules.view),
     **dict.fromkeys(("Identity", "Dropout"), layout_rules.identity),
     **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), layout_rules.reduce),
+    "ArgMax": layout_rules.arg_max,
     "Concat": layout_rules.concat,
     "Conv": product_rules.conv,
     "Gemm": product_rules.gemm,

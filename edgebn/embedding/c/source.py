@@ -11,10 +11,11 @@ from edgebn.embedding.c.program import Program, compile_graph
 from edgebn.embedding.c.text import literals, wrapped
 from edgebn.embedding.golden import Array
 from edgebn.embedding.names import identifier
+from edgebn.embedding.ports import FLOAT
 from edgebn.embedding.rendering import render
 
-MACROS = ("FLT_MAX", "INFINITE", "NOT_A_NUMBER")
-"""What the program defines, or includes, if it needs it."""
+MACROS = ("INFINITE", "NOT_A_NUMBER")
+"""What the program defines if it needs it."""
 
 
 def c_files(app: Application) -> Mapping[str, bytes]:
@@ -64,6 +65,7 @@ def c_names(app: Application) -> tuple[str, dict[str, Any]]:
         "prefix": prefix,
         "inputs": inputs,
         "outputs": outputs,
+        "integers": any(port.type != FLOAT for port in (*app.inputs, *app.outputs)),
         "rows": _rows,
         "string": c_string,
     }
@@ -94,5 +96,6 @@ def _body(program: Program) -> Iterator[str]:
 
 
 def _rows(samples: Array) -> str:
-    rows = ("\n".join(f"        {line}" for line in wrapped(literals(sample), 112)) for sample in samples)
+    written = literals if samples.dtype.kind == "f" else lambda sample: map(str, sample.reshape(-1))
+    rows = ("\n".join(f"        {line}" for line in wrapped(written(sample), 112)) for sample in samples)
     return "\n".join(f"    {{\n{row}\n    }}," for row in rows)

@@ -13,6 +13,7 @@ from edgebn.embedding.c.kernels import Kernel
 from edgebn.embedding.c.memory import Buffer, Operand
 from edgebn.embedding.c.pointwise import EXPONENTIAL, GROWTH, TANGENT
 from edgebn.embedding.c.text import Code, Index, add, literal, multiply
+from edgebn.embedding.ports import FLOAT
 
 Names = Callable[[Buffer], str]
 """The C name of a buffer inside of a step's function."""
@@ -104,7 +105,9 @@ class Pointwise(Step):
             place = f"{names(self.writes.buffer)}[{address(self.writes, where[self.writes], index)}]"
             first = self.operations[0]
             if len(self.operations) == 1:
-                code(f"{place} = {expression(first, where, index, names)};")
+                text = expression(first, where, index, names)
+                kind = self.writes.buffer.type
+                code(f"{place} = {text if kind == FLOAT.c else f'({kind})({text})'};")
                 return
             kind = "float" if len(self.operations) > 2 else "const float"
             code(f"{kind} value = {expression(first, where, index, names)};")
@@ -156,6 +159,32 @@ class Softmax(Step):
             with code.block(f"for (int r = 0; r < {extent}; r++)"):
                 code(f"{target} = {EXPONENTIAL}({source} - largest);", f"sum += {target};")
             code(f"for (int r = 0; r < {extent}; r++)", f"    {target} /= sum;")
+
+
+@dataclass(eq=False)
+class ArgMax(Step):
+    """y = the index of the largest x along one axis; of several that are largest the first, or the `last`.
+
+    `writes` keeps this axis, with one element.
+    """
+
+    axis: int
+    last: bool
+
+    def emit(self, code: Code, names: Names) -> None:
+        """Write the loops."""
+        x, y = self.reads[0], self.writes
+        rest = [axis for axis in range(len(x.shape)) if axis != self.axis]
+        extents, strides = loops((x.transposed(rest), y.transposed(rest)))
+        with nest(code, extents) as index:
+            start = address(x, strides[0], index)
+            largest, other = (
+                f"{names(x.buffer)}[{add(start, multiply(each, x.strides[self.axis]))}]" for each in ("best", "r")
+            )
+            code("int best = 0;")
+            with code.block(f"for (int r = 1; r < {x.shape[self.axis]}; r++)"):
+                code(f"best = {largest} {'<=' if self.last else '<'} {other} ? r : best;")
+            code(f"{names(y.buffer)}[{address(y, strides[1], index)}] = ({y.buffer.type})best;")
 
 
 @dataclass(eq=False)

@@ -106,7 +106,8 @@ class Tiled(Product):
         with row_loops(code, self) as (image, rows, row_pixel):
             pixel = multiply(row_pixel, outputs)
             if last - first == self.tile:
-                self._tile(code, names, (image, [*rows, first], group), number, Place(add(pixel, first), channel))
+                with code.block("") if self.has_edges else contextlib.nullcontext():
+                    self._tile(code, names, (image, [*rows, first], group), number, Place(add(pixel, first), channel))
             elif last:
                 with code.block(f"for (int start = {first}; start < {last}; start += {self.tile})"):
                     column = "start"
@@ -144,7 +145,7 @@ class Tiled(Product):
     def _with_pool(self, code: Code, names: Names, kind: str, group: Index, number: Index, channel: Index) -> None:
         with pixel_loops(code, self) as (image, place, pixel):
             code(f"float pooled[{self.block}];")
-            initial = "-FLT_MAX" if kind == "Max" else "0.0f"
+            initial = "-INFINITE" if kind == "Max" else "0.0f"
             code(f"for (int c = 0; c < {self.block}; c++)", f"    pooled[c] = {initial};")
             with contextlib.ExitStack() as stack:
                 letters = ("i", "j", "k")

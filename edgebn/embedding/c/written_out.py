@@ -151,13 +151,13 @@ class Depthwise(Product):
     def _written_out(self, code: Code, names: Names, image: Index, place: Sequence[Index]) -> None:
         pixel = position_number(self, image, place)
         corner = [add(multiply(index, axis.stride), -axis.pad) for index, axis in zip(place, self.axes, strict=True)]
-        code(f"const float *restrict in = {at('x', element(self, image, corner, 0, self.channels))};")
+        code(f"const float *restrict window = {at('x', element(self, image, corner, 0, self.channels))};")
         with code.loop("c", self.channels) as c:
             code(f"float sum = {bias(self, c)};")
             for number, tap in enumerate(np.ndindex(tuple(axis.kernel for axis in self.axes))):
                 distance = [each * axis.dilation for each, axis in zip(tap, self.axes, strict=True)]
                 source = add(element(self, 0, distance, 0, self.channels), -self.reads[0].offset, c)
-                code(f"sum += in[{source}] * {self.name}_weights[{add(number * self.channels, c)}];")
+                code(f"sum += window[{source}] * {self.name}_weights[{add(number * self.channels, c)}];")
             self.store(code, (*self.before, *self.after), "sum", Place(pixel, c), names)
 
     def _tap_by_tap(self, code: Code, names: Names, image: Index, place: Sequence[Index]) -> None:
