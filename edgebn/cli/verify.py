@@ -162,27 +162,10 @@ def _show_replay(replay: Replay) -> None:
 
 
 def _show_verdict(verdict: Verdict) -> None:
-    groups: dict[tuple[str, str], list[Comparison]] = {}
-    for comparison in verdict.comparisons:
-        if comparison.threads:
-            groups.setdefault((comparison.probe, comparison.output), []).append(comparison)
-    several = len({each.output for each in verdict.comparisons}) > 1
-    tables.show(
-        f"{verdict.onnx_model} against {verdict.reference}",
-        (
-            "inputs",
-            *(["output"] if several else []),
-            "samples>",
-            "batches",
-            "difference>",
-            "error>",
-            "its own>",
-            "used>",
-            "",
-        ),
-        [_row(comparisons, several) for comparisons in groups.values()],
-    )
+    outputs = [each for each in verdict.comparisons if not each.is_of_logits]
+    _show_comparisons(f"{verdict.onnx_model} against {verdict.reference}", outputs)
     click.echo("error: of ONNX from the model in float64; its own: that of the model; used: of what rounding may do")
+    _show_logits([each for each in verdict.comparisons if each.is_of_logits])
     _show_outputs(verdict)
     _show_runtimes(verdict)
     for decisions in verdict.decisions:
@@ -194,6 +177,31 @@ def _show_verdict(verdict: Verdict) -> None:
     click.echo(f"smallest tolerance that would pass: --atol {tables.rounded_up(verdict.smallest_atol)}{rtol}")
     if verdict.culprit is not None:
         click.echo(f"where: {verdict.culprit}")
+
+
+def _show_comparisons(title: str, comparisons: list[Comparison]) -> None:
+    groups: dict[tuple[str, str], list[Comparison]] = {}
+    for comparison in comparisons:
+        if comparison.threads:
+            groups.setdefault((comparison.probe, comparison.output), []).append(comparison)
+    several = len({each.output for each in comparisons}) > 1
+    columns = ("samples>", "batches", "difference>", "error>", "its own>", "used>", "")
+    tables.show(
+        title,
+        ("inputs", *(["output"] if several else []), *columns),
+        [_row(each, several) for each in groups.values()],
+    )
+
+
+def _show_logits(comparisons: list[Comparison]) -> None:
+    """A line for each output whose logits agree, a table for the others."""
+    for name in dict.fromkeys(each.output for each in comparisons):
+        of_name = [each for each in comparisons if each.output == name]
+        if all(each.passed for each in of_name if each.required):
+            used = max(each.used for each in of_name if each.required)
+            click.echo(f"{name}, before softmax or sigmoid: agree as well, {_share(used)} used")
+        else:
+            _show_comparisons(f"{name}, before softmax or sigmoid", of_name)
 
 
 def _row(comparisons: list[Comparison], several_outputs: bool) -> tuple[str, ...]:
