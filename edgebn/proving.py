@@ -104,9 +104,9 @@ def _worst(comparisons: Sequence[Comparison]) -> Comparison:
     return max(comparisons, key=lambda each: (not each.is_of_logits, each.used))
 
 
-def certified(proto: onnx.ModelProto, verdict: Verdict) -> bytes:
-    """The file's content with the summary of its verdict in the metadata."""
-    proto.metadata_props.add(key=KEY, value=summary(verdict, graph_hash(proto)))
+def certified(proto: onnx.ModelProto, verdict: Verdict, certificate: str) -> bytes:
+    """The file's content with the summary of its verdict, and the name of the certificate, in the metadata."""
+    proto.metadata_props.add(key=KEY, value=summary(verdict, graph_hash(proto), certificate))
     return bytes(proto.SerializeToString(deterministic=True))
 
 
