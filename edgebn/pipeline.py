@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from edgebn import backends, files
-from edgebn.errors import ConversionError
+from edgebn.errors import ConversionError, UsageError
 from edgebn.exporting import name_outputs
 from edgebn.folding import Plan, Preference, apply, plan
 from edgebn.graphs import Graph, open_graph
@@ -63,7 +63,7 @@ def fold_export(
         verify: compare with the model on a few random samples before anything is written.
         golden: how many golden data sets to write beside the file, as `test_data_set_0/input_0.pb, output_0.pb`….
         certificate: where to write a certificate, for which everything is compared that `edgebn.verify` compares; a
-            summary of it goes into the file's metadata.
+            summary of it, and its name, go into the file's metadata.
         tune: time the plans that differ in speed in onnxruntime on this machine, and take the fastest.
         precision: "fp32"; "fp16" for weights in half the bytes; or "int8" for 8 bits. What is compared with the model
             is the float32 file, and the returned report says how far the file is from that.
@@ -73,7 +73,7 @@ def fold_export(
 
     Raises:
         UsageError: if there is nothing to read at the path, no way to write to `out_path`, no such opset, no data for
-            int8, or the interface does not fit the model.
+            int8, a certificate of what is not verified, or the interface does not fit the model.
         InputError: if the model can not be opened.
         ConversionError: if the model has no ONNX form, onnx or onnxruntime rejects the result, or it computes something
             else than the model; the message says from which layer or fold on.
@@ -84,6 +84,8 @@ def fold_export(
     for path in (out_path, report_path, certificate_path):
         if path is not None:
             files.check_writable(path)
+    if certificate_path is not None and not verify:
+        raise UsageError(f"{certificate_path}: a certificate says what was verified; leave --no-verify out")
     check_golden(out_path.parent, golden)
     check_not_of_another(out_path, golden)
     check_precision(precision, data, golden=golden, certificate=certificate)
@@ -103,7 +105,7 @@ def fold_export(
     vectors = suspect.golden_vectors(golden) if golden else {}
     if certificate_path is not None:
         verdict = suspect.verdict(out_path.name)
-        content = certified(proto, verdict)
+        content = certified(proto, verdict, certificate_path.name)
         extras[certificate_path] = certificate_content(verdict, hashlib.sha256(content).hexdigest(), vectors)
     cost = None
     if precision != FLOAT32:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -58,7 +59,7 @@ class Suspect:
             check = QuickCheck(self._reference(), self._plain)
             failures = self._failures(check)
         if failures:
-            self._refuse(check, max(failures, key=lambda each: each.used))
+            self._refuse(check, _worst(failures))
         return ()
 
     def verdict(self, name: str) -> Verdict:
@@ -66,8 +67,8 @@ class Suspect:
         reference = self._reference()
         verdict = judge_pair(reference, replace(self._file, name=name))
         if not verdict.passed:
-            worst = max((each for each in verdict.comparisons if each.required), key=lambda each: each.used)
-            self._refuse(QuickCheck(reference, self._plain), worst)
+            failures = [each for each in verdict.comparisons if each.required and not each.passed]
+            self._refuse(QuickCheck(reference, self._plain), _worst(failures or verdict.comparisons))
         return verdict
 
     def golden_vectors(self, count: int) -> dict[str, bytes]:
@@ -90,16 +91,22 @@ class Suspect:
             raise ConversionError(f"{error}; the model itself can; nothing written") from error
 
     def _refuse(self, check: QuickCheck, worst: Comparison) -> NoReturn:
+        which = "other" if worst.is_of_logits else "another"
         raise ConversionError(
-            f"{self._graph.name}: the converted model computes another {worst.output} than the model, off by "
+            f"{self._graph.name}: the converted model computes {which} {worst.output} than the model, off by "
             f"{worst.difference.max_abs:.1e} where {worst.tolerance:.1e} would be rounding; nothing written: "
             f"{locate(self._graph, check, self._preference)}"
         )
 
 
-def certified(proto: onnx.ModelProto, verdict: Verdict) -> bytes:
-    """The file's content with the summary of its verdict in the metadata."""
-    proto.metadata_props.add(key=KEY, value=summary(verdict, graph_hash(proto)))
+def _worst(comparisons: Sequence[Comparison]) -> Comparison:
+    """That of an output, if one is among them; the logits of one only show what it hides."""
+    return max(comparisons, key=lambda each: (not each.is_of_logits, each.used))
+
+
+def certified(proto: onnx.ModelProto, verdict: Verdict, certificate: str) -> bytes:
+    """The file's content with the summary of its verdict, and the name of the certificate, in the metadata."""
+    proto.metadata_props.add(key=KEY, value=summary(verdict, graph_hash(proto), certificate))
     return bytes(proto.SerializeToString(deterministic=True))
 
 

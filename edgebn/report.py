@@ -174,6 +174,10 @@ class Distance:
     ulps: float
 
 
+LOGITS = "logits of "
+"""What the name of an output is preceded by where it is not the output that is compared, but what it is made of."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """One output on one probe, as one runtime gives it at one batch size, against the reference.
@@ -183,7 +187,8 @@ class Comparison:
     Every channel has its own tolerance: `channel` is the one that uses most of it, `tolerance` is that channel's, and
     `used` the share that is used, at most 1 if `passed`. `not_finite` counts elements of the reference that are NaN or
     infinite; a probe that feeds such numbers is not `required` to pass. `changed_labels` counts samples whose argmax
-    differs (None where the output is not a row of scores). `threads` is 0 for onnx's own reference evaluator.
+    differs (None where the output is not a row of scores). `threads` is 0 for onnx's own reference evaluator. The
+    output `logits of X` is what stands before the last softmax or sigmoid of X.
     """
 
     output: str
@@ -204,6 +209,11 @@ class Comparison:
     changed_labels: int | None
     required: bool
     passed: bool
+
+    @property
+    def is_of_logits(self) -> bool:
+        """Whether it is no output, but what one is made of."""
+        return self.output.startswith(LOGITS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,13 +16,14 @@ from edgebn.loading.overwriting import check_distinct
 from edgebn.locating import explain
 from edgebn.references import keras_behind, onnx_behind
 from edgebn.report import Verdict
-from edgebn.verifying.certificate import certificate_notes, certificate_of, certify
-from edgebn.verifying.golden import vector_files
+from edgebn.verifying.certificate import certificate_beside, certificate_notes, certify
+from edgebn.verifying.golden import replay_vectors
 from edgebn.verifying.interfaces import both_scored
 from edgebn.verifying.judging import OnSamples
 from edgebn.verifying.onnx_files import OnnxFile, open_file
 from edgebn.verifying.reference import Reference
 from edgebn.verifying.tally import Rule
+from edgebn.verifying.vectors import vector_files
 from edgebn.verifying.verdict import judge_pair
 
 _LARGEST_SEED = 2**32 - 1
@@ -50,7 +51,8 @@ def verify(
     A Keras model is also evaluated in float64; that is the truth. A channel passes if ONNX is no further from it than
     four times what Keras in float32 is, plus 32 times what the channel moves when every weight is rounded once, plus 16
     roundings of the channel's largest value. Where there is no truth, as between two ONNX files, the model is the
-    measure, with 84 roundings (1e-5). With `rtol` or `atol` numpy's rule, |a − b| ≤ atol + rtol·|b|, takes its place.
+    measure, with 84 roundings (1e-5). The logits of an output that ends in softmax or sigmoid are compared as well,
+    where both show them. With `rtol` or `atol` numpy's rule, |a − b| ≤ atol + rtol·|b|, of the outputs takes its place.
 
     Args:
         model_or_path: a `keras.Model`, a `.keras` or `.h5` file, a SavedModel folder, or another ONNX file.
@@ -60,7 +62,7 @@ def verify(
         seed: of the random inputs.
         rtol: of numpy's rule, relative to the model's own result.
         atol: of numpy's rule.
-        certificate: where to write a certificate as JSON.
+        certificate: where to write a certificate as JSON; golden vectors beside the file are replayed for it.
         trust: allow layers that run code which the model file brings along (Lambda).
         on_samples: called with the name of a probe and how many of its samples are done.
 
@@ -83,12 +85,24 @@ def verify(
     if not verdict.passed:
         verdict = replace(verdict, culprit=_culprit(model_or_path, reference, file, trust=trust))
     path = Path(onnx_path)
-    vectors = vector_files(path.parent)
-    if target is not None:
-        contents = {each.relative_to(path.parent).as_posix(): each.read_bytes() for each in vectors}
-        files.write_bytes(target, certify(verdict, contents, path).to_json().encode())
-        return verdict
-    return replace(verdict, notes=(*verdict.notes, *certificate_notes(path, certificate_of(path), vectors)))
+    if target is None:
+        return replace(verdict, notes=(*verdict.notes, *certificate_notes(path, certificate_beside(path))))
+    verdict = _with_vectors(verdict, path, target)
+    contents = {each.relative_to(path.parent).as_posix(): each.read_bytes() for each in vector_files(path.parent)}
+    files.write_bytes(target, certify(verdict, contents, path).to_json().encode())
+    return verdict
+
+
+def _with_vectors(verdict: Verdict, path: Path, target: Path) -> Verdict:
+    """The verdict on the file and its golden vectors, as they go into one certificate, which replaces `target`."""
+    differing = [each for each in replay_vectors(path) if not each.passed]
+    said = (
+        f"{each.data_set}: {each.output} is off by {each.difference.max_abs:.1e} from the golden vector"
+        for each in differing
+    )
+    before = certificate_beside(path)
+    stale = certificate_notes(path, None if before is None or before.resolve() == target.resolve() else before)
+    return replace(verdict, passed=verdict.passed and not differing, notes=(*verdict.notes, *said, *stale))
 
 
 def check_seed(seed: Any) -> None:

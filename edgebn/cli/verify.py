@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from edgebn.cli import junit, options, tables
 
@@ -30,7 +31,11 @@ DIFFERS = 1
 @options.seed("the random inputs")
 @click.option("--rtol", type=click.FloatRange(0.0), help="Pass by numpy's rule, with this tolerance by MODEL's result.")
 @click.option("--atol", type=click.FloatRange(0.0), help="Pass by numpy's rule, with this absolute tolerance.")
-@click.option("--certificate", type=options.PATH, help="Where to write a certificate, as JSON.")
+@click.option(
+    "--certificate",
+    type=options.PATH,
+    help="Where to write a certificate, as JSON; with one ONNX file alone, where to read it.",
+)
 @click.option("--junit", "junit_path", type=options.PATH, help="Where to write the verdict as JUnit XML.")
 @click.option("--json", "as_json", is_flag=True, help="Print every number as JSON.")
 @options.trust
@@ -59,8 +64,8 @@ def verify(
     result: Verdict | Replay
     with _error_in(junit_path, (onnx_model or model).name):
         if onnx_model is None:
-            _refuse_with_one_model(data=data, rtol=rtol, atol=atol, certificate=certificate)
-            result = edgebn.replay(model)
+            _refuse_with_one_model()
+            result = edgebn.replay(model, certificate)
         else:
             with _progress() as on_samples:
                 result = edgebn.verify(
@@ -80,16 +85,18 @@ def verify(
         click.echo(result.to_json(), nl=False)
     else:
         _show(result)
-        for path in (certificate, junit_path):
+        for path in (certificate if onnx_model is not None else None, junit_path):
             if path is not None:
                 click.echo(f"wrote {path}")
     if not result.passed:
         sys.exit(DIFFERS)
 
 
-def _refuse_with_one_model(**given: object) -> None:
-    for name, value in given.items():
-        if value is not None:
+def _refuse_with_one_model() -> None:
+    """Raise a usage error if an option is given that golden vectors have no use for."""
+    context = click.get_current_context()
+    for name in ("data", "seed", "rtol", "atol", "trust"):
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise click.UsageError(f"--{name} needs two models: MODEL and ONNX_MODEL.")
 
 
@@ -137,7 +144,23 @@ def _show(result: Verdict | Replay) -> None:
         _show_verdict(result)
     for note in result.notes:
         click.echo(note)
-    click.echo("PASS: equal up to rounding" if result.passed else "FAIL: the two compute different functions")
+    click.echo(f"{'PASS' if result.passed else 'FAIL'}: {_conclusion(result)}")
+
+
+def _conclusion(result: Verdict | Replay) -> str:
+    """The verdict in words: what is right, or else what of several things is not."""
+    from edgebn.report import Replay
+
+    if isinstance(result, Replay):
+        right, wrong = "equal up to rounding", "gives other outputs than its golden vectors say"
+        agree, noted = all(each.passed for each in result.replayed), "gives its golden vectors, but is not as certified"
+    else:
+        rounding = result.rule == "rounding"
+        right = "equal up to rounding" if rounding else "equal within the given tolerance"
+        wrong = "the two compute different functions" if rounding else "the two differ by more than the given tolerance"
+        agree = all(each.passed for each in result.comparisons if each.required)
+        noted = "equal as far as compared, but not all that has to be, as said above"
+    return right if result.passed else noted if agree else wrong
 
 
 def _show_replay(replay: Replay) -> None:
@@ -162,27 +185,10 @@ def _show_replay(replay: Replay) -> None:
 
 
 def _show_verdict(verdict: Verdict) -> None:
-    groups: dict[tuple[str, str], list[Comparison]] = {}
-    for comparison in verdict.comparisons:
-        if comparison.threads:
-            groups.setdefault((comparison.probe, comparison.output), []).append(comparison)
-    several = len({each.output for each in verdict.comparisons}) > 1
-    tables.show(
-        f"{verdict.onnx_model} against {verdict.reference}",
-        (
-            "inputs",
-            *(["output"] if several else []),
-            "samples>",
-            "batches",
-            "difference>",
-            "error>",
-            "its own>",
-            "used>",
-            "",
-        ),
-        [_row(comparisons, several) for comparisons in groups.values()],
-    )
+    outputs = [each for each in verdict.comparisons if not each.is_of_logits]
+    _show_comparisons(f"{verdict.onnx_model} against {verdict.reference}", outputs)
     click.echo("error: of ONNX from the model in float64; its own: that of the model; used: of what rounding may do")
+    _show_logits([each for each in verdict.comparisons if each.is_of_logits])
     _show_outputs(verdict)
     _show_runtimes(verdict)
     for decisions in verdict.decisions:
@@ -194,6 +200,31 @@ def _show_verdict(verdict: Verdict) -> None:
     click.echo(f"smallest tolerance that would pass: --atol {tables.rounded_up(verdict.smallest_atol)}{rtol}")
     if verdict.culprit is not None:
         click.echo(f"where: {verdict.culprit}")
+
+
+def _show_comparisons(title: str, comparisons: list[Comparison]) -> None:
+    groups: dict[tuple[str, str], list[Comparison]] = {}
+    for comparison in comparisons:
+        if comparison.threads:
+            groups.setdefault((comparison.probe, comparison.output), []).append(comparison)
+    several = len({each.output for each in comparisons}) > 1
+    columns = ("samples>", "batches", "difference>", "error>", "its own>", "used>", "")
+    tables.show(
+        title,
+        ("inputs", *(["output"] if several else []), *columns),
+        [_row(each, several) for each in groups.values()],
+    )
+
+
+def _show_logits(comparisons: list[Comparison]) -> None:
+    """A line for each output whose logits agree, a table for the others."""
+    for name in dict.fromkeys(each.output for each in comparisons):
+        of_name = [each for each in comparisons if each.output == name]
+        if all(each.passed for each in of_name if each.required):
+            used = max(each.used for each in of_name if each.required)
+            click.echo(f"{name}, before softmax or sigmoid: agree as well, {_share(used)} used")
+        else:
+            _show_comparisons(f"{name}, before softmax or sigmoid", of_name)
 
 
 def _row(comparisons: list[Comparison], several_outputs: bool) -> tuple[str, ...]:

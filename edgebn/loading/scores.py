@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -48,3 +49,38 @@ def _probabilities(result: Any, operation: Any) -> Any:
         return result
     tensorflow = backends.tensorflow()
     return tensorflow.sigmoid(result) if result.shape[-1] == 1 else tensorflow.nn.softmax(_logits(result, operation))
+
+
+def with_logits(source: Source) -> Source:
+    """`source` whose call, traced, gives two tuples: its outputs, and for each {kind: logits} if it has some, or {}.
+
+    Logits are what stands before the last softmax or sigmoid, in the shape of the output; the kind is its operator.
+    """
+
+    def call(*tensors: Any) -> tuple[Any, ...]:
+        results = tuple(source.call(*tensors))
+        return results, tuple(map(_before, results))
+
+    return replace(source, call=call)
+
+
+def _before(result: Any) -> dict[str, Any]:
+    """Seen through what only arranges the elements, which is then done to the logits as well."""
+    arranged: list[Any] = []
+    operation = result.op if backends.tensorflow().is_symbolic_tensor(result) else None
+    while operation is not None and operation.type in _ARRANGES:
+        arranged.append(operation)
+        operation = operation.inputs[0].op
+    if operation is None or operation.type not in _ACTIVATIONS:
+        return {}
+    logits = operation.inputs[0]
+    for each in reversed(arranged):
+        logits = _ARRANGES[each.type](logits, each)
+    return {operation.type: logits}
+
+
+_ARRANGES: dict[str, Callable[[Any, Any], Any]] = {
+    "Identity": lambda tensor, _: tensor,
+    "Reshape": lambda tensor, operation: backends.tensorflow().reshape(tensor, operation.inputs[1]),
+    "Transpose": lambda tensor, operation: backends.tensorflow().transpose(tensor, operation.inputs[1]),
+}

@@ -12,7 +12,8 @@ from edgebn.errors import InputError
 from edgebn.report import Comparison
 from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.interfaces import scored
-from edgebn.verifying.judging import Expecting, Judge, open_candidate, plan_for
+from edgebn.verifying.judging import Expecting, Judge, judge_of_logits, open_candidate, plan_for
+from edgebn.verifying.logits import Beside, beside
 from edgebn.verifying.onnx_files import OnnxFile, in_memory
 from edgebn.verifying.probes import NORMAL, Plan, Probe, random_probe
 from edgebn.verifying.reference import Reference
@@ -36,10 +37,14 @@ class QuickCheck:
 
     def failures(self, file: OnnxFile) -> list[Comparison]:
         """What `file` gets wrong, in onnxruntime without optimisations and with all. Raises InputError."""
-        judge = Judge(self.reference, self._candidate(file), Rule(), lambda _, __: None)
+        candidate, rule = self._candidate(file), Rule()
+        both = None if self._both is None else beside(self.reference, candidate)
+        logits = None if both is None else judge_of_logits(both, self._expecting.reference, rule)
+        judge = Judge(self.reference, candidate, rule, lambda _, __: None, beside=logits)
         for parts in self._expected:
             judge.take([parts])
-        return [each for each in judge.found.comparisons if not each.passed]
+        found = [*judge.found.comparisons, *(() if logits is None else logits.found.comparisons)]
+        return [each for each in found if not each.passed]
 
     def prepare(self) -> None:
         """Run the reference. Raises InputError if it can not be run on such inputs."""
@@ -57,8 +62,17 @@ class QuickCheck:
 
     @cached_property
     def _expected(self) -> list[tuple[Probe, tuple[Expected, ...]]]:
-        expecting = Expecting(self.reference, self._candidate(self.first))
-        return [(probe, expecting(probe)) for probe in self._probes()]
+        return [(probe, self._expecting(probe)) for probe in self._probes()]
+
+    @cached_property
+    def _expecting(self) -> Expecting:
+        if self._both is not None:
+            return Expecting(self._both.reference, self._both.candidate)
+        return Expecting(self.reference, self._candidate(self.first))
+
+    @cached_property
+    def _both(self) -> Beside | None:
+        return beside(self.reference, self._candidate(self.first))
 
     def _probes(self) -> Iterator[Probe]:
         for name in _NAMES:

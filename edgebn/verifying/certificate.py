@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from edgebn import files
 from edgebn.errors import InputError
 from edgebn.loading.onnx_files import parts_of
 from edgebn.report import Certificate, Verdict
+from edgebn.verifying.vectors import vector_files
 
 KEY = "edgebn.certificate"
 """The metadata entry that holds the summary."""
@@ -28,6 +29,14 @@ _MOST_BYTES = 64 << 20
 def certificate_of(onnx_path: Path) -> Path:
     """Where the certificate of a file lies: `model.certificate.json` beside `model.onnx`."""
     return onnx_path.with_name(f"{onnx_path.stem}.certificate.json")
+
+
+def certificate_beside(onnx_path: Path) -> Path | None:
+    """The certificate in the file's folder, as it is called there: by the file's own name, or as its metadata say."""
+    recorded = _summary(onnx_path).get("certificate")
+    names = [certificate_of(onnx_path).name, *([recorded] if isinstance(recorded, str) else [])]
+    beside = (onnx_path.parent / name for name in names if name == Path(name).name)
+    return next((path for path in beside if files.is_file(path)), None)
 
 
 def certify(verdict: Verdict, vectors: dict[str, bytes], onnx_path: Path | None = None) -> Certificate:
@@ -49,8 +58,8 @@ def certify(verdict: Verdict, vectors: dict[str, bytes], onnx_path: Path | None 
     )
 
 
-def summary(verdict: Verdict, graph_sha256: str) -> str:
-    """What goes into the metadata, as JSON. The hash is `graph_hash` of the file."""
+def summary(verdict: Verdict, graph_sha256: str, certificate: str) -> str:
+    """What goes into the metadata, as JSON: the hash is `graph_hash` of the file, the name that of the certificate."""
     levels = dict.fromkeys(each.optimisation for each in verdict.comparisons if each.required)
     return json.dumps(
         {
@@ -63,6 +72,7 @@ def summary(verdict: Verdict, graph_sha256: str) -> str:
             "changed_labels": verdict.changed_labels,
             "levels": list(levels),
             "onnxruntime": verdict.versions["onnxruntime"],
+            "certificate": certificate,
         }
     )
 
@@ -81,12 +91,12 @@ def graph_hash(model: onnx.ModelProto) -> str:
     return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
 
 
-def certificate_notes(onnx_path: Path, certificate: Path, vectors: Sequence[Path]) -> list[str]:
-    """In sentences, in what a file and its vectors are not what was certified. Raises InputError if it is damaged."""
-    return [
-        *_summary_notes(onnx_path),
-        *(_file_notes(onnx_path, certificate, vectors) if certificate.is_file() else []),
-    ]
+def certificate_notes(onnx_path: Path, certificate: Path | None) -> list[str]:
+    """In sentences, in what a file and its vectors are not what was certified, by its metadata and by the certificate.
+
+    Raises InputError if the certificate is damaged.
+    """
+    return [*_summary_notes(onnx_path), *(() if certificate is None else _file_notes(onnx_path, certificate))]
 
 
 def named_vectors(certificate: Path) -> frozenset[str]:
@@ -98,23 +108,30 @@ def named_vectors(certificate: Path) -> frozenset[str]:
 
 
 def _summary_notes(onnx_path: Path) -> Iterator[str]:
-    model = onnx.load_model(onnx_path, load_external_data=False)
-    entries = [entry.value for entry in model.metadata_props if entry.key == KEY]
-    if not entries:
+    known = _summary(onnx_path)
+    if not known:
         return
-    try:
-        known = json.loads(entries[0])
-        certified, passed = known["graph_sha256"], known["passed"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    if not {"graph_sha256", "passed"} <= known.keys():
         yield f"{onnx_path.name}: the certificate in its metadata is damaged"
         return
-    if certified != graph_hash(model):
+    if known["graph_sha256"] != graph_hash(onnx.load_model(onnx_path, load_external_data=False)):
         yield f"{onnx_path.name}: was changed after it was certified, by the certificate in its metadata"
-    if passed is not True:
+    if known["passed"] is not True:
         yield f"{onnx_path.name}: did not pass when it was certified"
 
 
-def _file_notes(onnx_path: Path, certificate: Path, vectors: Sequence[Path]) -> Iterator[str]:
+def _summary(onnx_path: Path) -> dict[str, Any]:
+    """The summary in the metadata; without the entries that it should have, if it is damaged; empty if none is."""
+    model = onnx.load_model(onnx_path, load_external_data=False)
+    entries = [entry.value for entry in model.metadata_props if entry.key == KEY]
+    try:
+        known = json.loads(entries[0]) if entries else {}
+    except (ValueError, RecursionError):
+        known = None
+    return known if isinstance(known, dict) and (known or not entries) else {"damaged": True}
+
+
+def _file_notes(onnx_path: Path, certificate: Path) -> Iterator[str]:
     known = _read(certificate)
     if known["onnx_sha256"] != files.sha256(onnx_path):
         yield f"{onnx_path.name}: is not the file that {certificate.name} is of"
@@ -124,7 +141,8 @@ def _file_notes(onnx_path: Path, certificate: Path, vectors: Sequence[Path]) -> 
     for name in sorted(known["external_data"].keys() | external.keys()):
         if known["external_data"].get(name) != external.get(name):
             yield f"{name}: is not the file with weights that {certificate.name} is of"
-    found = {file.relative_to(onnx_path.parent).as_posix(): files.sha256(file) for file in vectors}
+    folder = onnx_path.parent
+    found = {file.relative_to(folder).as_posix(): files.sha256(file) for file in vector_files(folder)}
     for name in sorted(known["vectors"].keys() | found.keys()):
         if name not in found:
             yield f"{name}: is missing, but {certificate.name} names it"

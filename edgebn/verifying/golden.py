@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,17 +18,19 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from edgebn import files
 from edgebn.errors import InputError, UsageError
 from edgebn.loading import Tensor, kind_of
 from edgebn.report import Replay, Replayed
 from edgebn.verifying import compare
 from edgebn.verifying.candidate import Candidate
-from edgebn.verifying.certificate import certificate_notes, certificate_of, named_vectors
+from edgebn.verifying.certificate import certificate_beside, certificate_notes, certificate_of, named_vectors
 from edgebn.verifying.data import Data
 from edgebn.verifying.onnx_files import OnnxFile, open_file
 from edgebn.verifying.probes import Plan, Probe, random_probe
 from edgebn.verifying.reference import Inputs, Outputs, Reference, largest_moves
 from edgebn.verifying.sessions import Runtime, open_runtime
+from edgebn.verifying.vectors import VECTOR, data_sets, number
 from edgebn.verifying.verdict import PACKAGES, cpu
 
 MOST = 1000
@@ -39,8 +40,6 @@ _SAMPLES = 8
 _CLEAR = 1e-3
 """By what share of the largest score the first must be ahead of the second for a class to be the same everywhere."""
 _NAMES = ("normal", "uniform", "signed", "constants", "single elements", "border", "large", "tiny")
-_SET = re.compile(r"test_data_set_(\d+)")
-_FILE = re.compile(r"(input|output)_(\d+)\.pb")
 _MOST_BYTES = 1 << 30
 
 Arrays = list[tuple[str, NDArray[Any]]]
@@ -76,7 +75,7 @@ def check_golden(folder: Path, count: Any) -> None:
     """Raise UsageError unless `count` data sets can be written, and none would be left over from another time."""
     if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MOST:
         raise UsageError(f"golden {count!r}: must be an integer from 0 to {MOST}")
-    others = [each.name for each in data_sets(folder) if _number(each) >= count] if count else []
+    others = [each.name for each in data_sets(folder) if number(each) >= count] if count else []
     if others:
         raise UsageError(f"{folder}: holds {others[0]} of another time; remove it, or choose another folder")
 
@@ -92,59 +91,58 @@ def check_not_of_another(onnx_path: Path, count: int) -> None:
             )
 
 
-def data_sets(folder: Path) -> list[Path]:
-    """The folders with data sets, in order."""
-    try:
-        found = [each for each in folder.iterdir() if _SET.fullmatch(each.name) and each.is_dir()]
-    except OSError:
-        return []
-    return sorted(found, key=_number)
-
-
-def vector_files(folder: Path) -> list[Path]:
-    """The files of all data sets, in order."""
-    return [file for each in data_sets(folder) for file in sorted(each.iterdir()) if _FILE.fullmatch(file.name)]
-
-
-def replay(onnx_path: str | Path) -> Replay:
+def replay(onnx_path: str | Path, certificate: str | Path | None = None) -> Replay:
     """Run an ONNX file on the golden vectors beside it, and check it against its certificate, if there is one.
 
     TensorFlow is neither needed nor imported. An output passes if it is no further from the recorded one than 84
     roundings of the channel's largest value, plus 32 times what the channel moves when every weight is rounded once.
 
     Args:
-        onnx_path: the file; `test_data_set_*` lie in its folder, its certificate is called MODEL.certificate.json.
+        onnx_path: the file; `test_data_set_*` lie in its folder.
+        certificate: where its certificate lies; by default beside it, as MODEL.certificate.json or by the name in the
+            file's metadata.
 
     Raises:
-        UsageError: if there is no such file, or no golden vectors beside it.
+        UsageError: if there is no such file, no such certificate, or no golden vectors beside it.
         InputError: if a file is damaged, or the vectors are not of this model.
     """
     started = time.perf_counter()
     path = Path(onnx_path)
     if (kind := kind_of(path)) != "onnx":
         raise InputError(f"{path}: is a Keras model ({kind}); name the ONNX file to compare it with as well")
-    folders = data_sets(path.parent)
-    if not folders:
+    if certificate is not None and not files.is_file(Path(certificate)):
+        raise UsageError(f"{certificate}: no such file; name the certificate of {path.name}, or leave it out")
+    file = open_file(path)
+    replayed = _replay(file, path)
+    if not replayed:
         raise UsageError(
             f"{path}: has no golden vectors (test_data_set_0) beside it; name the model to compare it with, or write "
             "the file with --golden"
         )
-    file = open_file(path)
-    runtime = open_runtime(file, "all", 1)
-    replayed = [each for folder in folders for each in _replayed(file, runtime, folder)]
-    certificate = certificate_of(path)
-    notes = certificate_notes(path, certificate, vector_files(path.parent))
+    known = certificate_beside(path) if certificate is None else Path(certificate)
+    notes = certificate_notes(path, known)
     return Replay(
         passed=all(each.passed for each in replayed) and not notes,
         onnx_model=path.name,
         onnx_sha256=file.sha256,
-        certificate=certificate.name if certificate.is_file() else None,
+        certificate=None if known is None else known.name,
         replayed=tuple(replayed),
         notes=tuple(notes),
         seconds=time.perf_counter() - started,
         cpu=cpu(),
         versions={package: metadata.version(package) for package in PACKAGES},
     )
+
+
+def replay_vectors(path: Path) -> list[Replayed]:
+    """What the file at `path` gives on the golden vectors beside it, if there are some. Raises InputError."""
+    return _replay(open_file(path), path)
+
+
+def _replay(file: OnnxFile, path: Path) -> list[Replayed]:
+    folders = data_sets(path.parent)
+    runtime = open_runtime(file, "all", 1) if folders else None
+    return [each for folder in folders if runtime is not None for each in _replayed(file, runtime, folder)]
 
 
 def _samples(plan: Plan, data: Data | None, count: int) -> Iterator[Inputs]:
@@ -227,8 +225,8 @@ def _moves(file: OnnxFile, inputs: Inputs, outputs: Outputs) -> tuple[NDArray[np
 
 
 def _arrays(folder: Path, role: str) -> Arrays:
-    files = (file for file in folder.iterdir() if file.name.startswith(f"{role}_") and _FILE.fullmatch(file.name))
-    return [_array(file) for file in sorted(files, key=lambda file: int(file.stem.split("_")[1]))]
+    found = (file for file in folder.iterdir() if file.name.startswith(f"{role}_") and VECTOR.fullmatch(file.name))
+    return [_array(file) for file in sorted(found, key=lambda file: int(file.stem.split("_")[1]))]
 
 
 def _array(file: Path) -> tuple[str, NDArray[Any]]:
@@ -263,7 +261,3 @@ def _ordered(folder: Path, arrays: Arrays, tensors: Sequence[Tensor]) -> tuple[N
         if array.dtype != np.dtype(tensor.dtype):
             raise InputError(f"{folder}: {tensor.name} is {array.dtype}, in the model {tensor.dtype}")
     return tuple(chosen)
-
-
-def _number(folder: Path) -> int:
-    return int(folder.name.rsplit("_", 1)[1])

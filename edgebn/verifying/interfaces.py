@@ -5,6 +5,7 @@ The reference is wrapped in NumPy, by the definition: nothing of what writes the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from edgebn.errors import InputError
 from edgebn.interface import Interface, channel_axis, layout_of, recorded, reordering
 from edgebn.loading import Tensor
 from edgebn.verifying.onnx_files import OnnxFile, in_memory
-from edgebn.verifying.reference import Inputs, Outputs, Reference, Run
+from edgebn.verifying.reference import Inputs, Logits, Outputs, Reference, Run, Truth
 
 
 def behind(reference: Reference, interface: Interface, layout: str | None) -> Reference:
@@ -46,13 +47,20 @@ def behind(reference: Reference, interface: Interface, layout: str | None) -> Re
 
         return taken
 
-    truth = None if reference.truth is None else replace(reference.truth, run=taking(reference.truth.run))
+    def truth(exact: Truth | None) -> Truth | None:
+        return None if exact is None else replace(exact, run=taking(exact.run))
+
+    def logits(wanted: Mapping[int, str]) -> Logits | None:
+        found = reference.logits(wanted)
+        return None if found is None else replace(found, run=taking(found.run), truth=truth(found.truth))
+
     given = Tensor(tensor.name, shape, interface.input or tensor.dtype)
     return replace(
         reference,
         inputs=(given,),
         run=taking(reference.run),
-        truth=truth,
+        truth=truth(reference.truth),
+        logits=logits,
         take=take,
         gives_class=interface.output == "class",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -16,6 +16,7 @@ from edgebn.verifying import compare
 from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.decisions import DecisionsTally
 from edgebn.verifying.integers import accepted
+from edgebn.verifying.logits import Beside, aligned
 from edgebn.verifying.matching import fixed_batch, match
 from edgebn.verifying.onnx_files import OnnxFile
 from edgebn.verifying.probes import DATA, EXTENT, NORMAL, OTHER_EXTENTS, Inputs, Plan, Probe, random_probe
@@ -111,6 +112,18 @@ def _batch(inputs: Inputs) -> int:
     return len(inputs[0])
 
 
+def judge_of_logits(both: Beside, expected: Reference, rule: Rule) -> Judge:
+    """The judge of those logits of both that are among what is expected, the outputs of `expected`."""
+    names = {tensor.name: place for place, tensor in enumerate(expected.outputs)}
+    reference, candidate = both.logits_alone
+    known = [index for index, tensor in enumerate(reference.outputs) if tensor.name in names]
+    reference = replace(reference, outputs=tuple(reference.outputs[index] for index in known))
+    match = replace(candidate.match, outputs=tuple(candidate.match.outputs[index] for index in known))
+    axes = {place: axis for place, index in enumerate(known) if (axis := both.axes[index]) is not None}
+    places = [names[tensor.name] for tensor in reference.outputs]
+    return Judge(reference, replace(candidate, match=match), rule, lambda _, __: None, places=places, axes=axes)
+
+
 @dataclass(eq=False)
 class Judged:
     """All that was found, while it is found."""
@@ -124,10 +137,26 @@ class Judged:
 
 
 class Judge:
-    """Takes in probes, one after the other, each in parts that stream by."""
+    """Takes in probes, one after the other, each in parts that stream by.
 
-    def __init__(self, reference: Reference, candidate: Candidate, rule: Rule, on_samples: OnSamples) -> None:
+    `places` are those of its outputs among all that is expected; `axes` those along which outputs may be shifted, by
+    their number. What `beside` judges is taken in as well.
+    """
+
+    def __init__(
+        self,
+        reference: Reference,
+        candidate: Candidate,
+        rule: Rule,
+        on_samples: OnSamples,
+        *,
+        places: Sequence[int] | None = None,
+        axes: Mapping[int, int] | None = None,
+        beside: Judge | None = None,
+    ) -> None:
         self.reference, self.candidate, self.rule = reference, candidate, rule
+        self.places = range(len(reference.outputs)) if places is None else places
+        self.axes, self.beside = axes or {}, beside
         self.found = Judged()
         self._on_samples = on_samples
         self._failed_evaluator = False
@@ -142,13 +171,15 @@ class Judge:
         first = next(iterator, None)
         if first is None:
             return
-        trial = _Trial(self, first[0])
+        trials = [_Trial(judge, first[0]) for judge in (self, self.beside) if judge is not None]
         done = 0
         for probe, expected in chain([first], iterator):
-            trial.add(probe, expected, is_first=probe is first[0])
+            for trial in trials:
+                trial.add(probe, expected, is_first=probe is first[0])
             done += probe.samples
             self._on_samples(probe.name, done)
-        trial.close()
+        for trial in trials:
+            trial.close()
 
     def runs(self, probe: Probe) -> Iterator[tuple[Runtime, int]]:
         """Which runtimes run at which batch sizes: on two threads and in onnx's evaluator the largest is enough."""
@@ -211,6 +242,7 @@ class _Trial:
         self._decisions: dict[int, DecisionsTally] = {}
 
     def add(self, probe: Probe, expected: tuple[Expected, ...], *, is_first: bool) -> None:
+        expected = tuple(expected[place] for place in self._judge.places)
         for tally, each in zip(self._expected, expected, strict=True):
             tally.add(each)
         baseline: Outputs | None = None
@@ -234,6 +266,8 @@ class _Trial:
         fed = self._judge.limit(runtime, probe, batch_size)
         if not self._judge.has_shape(runtime, index, actual, expected.reference[:fed]):
             return
+        if index in self._judge.axes:
+            actual = aligned(actual, expected.reference[:fed], self._judge.axes[index])
         tally = self._tallies.setdefault((runtime, batch_size, index), Tally(self._judge.rule))
         tally.add(actual, expected)
         decides = runtime is self._judge.candidate.usual and batch_size == max(probe.batch_sizes)

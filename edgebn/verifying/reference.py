@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,9 @@ from edgebn import backends
 from edgebn.errors import InputError
 from edgebn.loading import Source, Tensor
 from edgebn.loading.precision import computes_in, in_precision
+from edgebn.loading.scores import with_logits as with_keras_logits
 from edgebn.verifying.compare import DISTRUST, absolute, channels
+from edgebn.verifying.endings import endings, with_logits
 from edgebn.verifying.onnx_files import OnnxFile
 from edgebn.verifying.sessions import Runtime, open_runtime
 
@@ -34,6 +36,8 @@ class Reference:
     `trusted` is how far, by an output's scale, it may be from `truth` for that to count as one. `index_ranges` says how
     many values the integer inputs that are indices may take, by the input's name. `take` makes the model's own inputs
     of those that `run` takes. Where the file `gives_class`, the outputs are the scores of which that is the largest.
+    `logits` takes the operators, softmax or sigmoid, that outputs of a file end in, by their place; it gives the logits
+    of those that end so here too.
     """
 
     name: str
@@ -47,6 +51,20 @@ class Reference:
     file: OnnxFile | None = None
     take: Callable[[Inputs], Inputs] = lambda inputs: inputs
     gives_class: bool = False
+    logits: Callable[[Mapping[int, str]], Logits | None] = lambda _: None
+
+
+@dataclass(frozen=True, eq=False)
+class Logits:
+    """A reference's `run`, `truth` and `file` that give its outputs, and behind them the logits of those in `kinds`.
+
+    `kinds` says of each which operator it is that makes the output of them: `Softmax`, `LogSoftmax` or `Sigmoid`.
+    """
+
+    kinds: Mapping[int, str]
+    run: Run
+    truth: Truth | None = None
+    file: OnnxFile | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,15 +113,26 @@ def keras_reference(
 
     `seen` says what of the source, and of its twin in float64, is looked at.
     """
+    traced = Traced(seen(source))
+    twin = _twin(source, seen) if with_truth else None
+
+    def logits(wanted: Mapping[int, str]) -> Logits | None:
+        if twin is not None and twin[1].kinds != traced.kinds:
+            return None
+        kinds = {place: kind for place, kind in traced.kinds.items() if wanted.get(place) == kind}
+        truth = None if twin is None else Truth(twin[0], twin[1].showing(kinds))
+        return Logits(kinds, traced.showing(kinds), truth) if kinds else None
+
     return Reference(
         source.name,
         source.sha256,
         source.inputs,
         source.outputs,
-        keras_run(seen(source)),
-        float64_truth(source, seen) if with_truth else None,
+        traced.outputs,
+        None if twin is None else Truth(twin[0], twin[1].outputs),
         DISTRUST if computes_in(source) is None else 1.0,
         _embedded(source),
+        logits=logits,
     )
 
 
@@ -114,6 +143,12 @@ def onnx_reference(file: OnnxFile) -> Reference:
     def run(inputs: Inputs) -> Outputs:
         return runtime.run(inputs, _batch(runtime))
 
+    def logits(wanted: Mapping[int, str]) -> Logits | None:
+        found = endings(file.model)
+        kinds = {place: kind for place, kind in wanted.items() if place in found and found[place].kind == kind}
+        twin = with_logits(file, list(kinds)) if kinds else None
+        return None if twin is None else Logits(kinds, onnx_reference(twin).run, file=twin)
+
     return Reference(
         file.name,
         file.sha256,
@@ -122,37 +157,75 @@ def onnx_reference(file: OnnxFile) -> Reference:
         run,
         index_ranges=file.anatomy.index_ranges,
         file=file,
+        logits=logits,
     )
 
 
-def keras_run(source: Source) -> Run:
-    """A function that runs `source` on arrays of samples, in batches. It raises InputError if Keras can not."""
-    tensorflow = backends.tensorflow()
-    signature = [tensorflow.TensorSpec(tensor.shape, tensor.dtype) for tensor in source.inputs]
-    traced = tensorflow.function(source.call, autograph=False, input_signature=signature)
-    batch = next((tensor.shape[0] for tensor in source.inputs if tensor.shape[0] is not None), _BATCH)
+class Traced:
+    """`source`, traced once, to be run on arrays of samples, in batches. Raises InputError if Keras can not run it."""
 
-    def run(inputs: Inputs) -> Outputs:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._batch = next((tensor.shape[0] for tensor in source.inputs if tensor.shape[0] is not None), _BATCH)
+
+    def outputs(self, inputs: Inputs) -> Outputs:
+        """Outputs alone."""
+        return self._run(inputs, range(len(self._source.outputs)))
+
+    def showing(self, kinds: Iterable[int]) -> Run:
+        """A function that gives the outputs, and behind them the logits of those at these places."""
+        count, known = len(self._source.outputs), list(self.kinds)
+        places = [*range(count), *(count + known.index(place) for place in kinds)]
+        return lambda inputs: self._run(inputs, places)
+
+    @cached_property
+    def kinds(self) -> dict[int, str]:
+        """Which outputs have logits, and what is behind those."""
+        try:
+            _, logits = self._traced.get_concrete_function().structured_outputs
+        except self._failures as error:
+            raise InputError(f"{self._source.name}: Keras can not run it: {_first_line(error)}") from error
+        return {index: kind for index, found in enumerate(logits) for kind in found}
+
+    def _run(self, inputs: Inputs, places: Sequence[int]) -> Outputs:
         parts = []
-        for start in range(0, len(inputs[0]), batch):
-            tensors = [tensorflow.constant(array[start : start + batch]) for array in inputs]
-            try:
-                results = [np.asarray(result) for result in traced(*tensors)]
-            except (ValueError, TypeError, tensorflow.errors.OpError) as error:
-                shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
-                raise InputError(f"{source.name}: Keras can not run it on {shapes}: {_first_line(error)}") from error
+        for start in range(0, len(inputs[0]), self._batch):
+            results = self._results([array[start : start + self._batch] for array in inputs], places)
             if any(result.ndim == 0 for result in results):
-                raise InputError(f"{source.name}: an output has no batch axis, so that samples can not be told apart")
+                name = self._source.name
+                raise InputError(f"{name}: an output has no batch axis, so that samples can not be told apart")
             parts.append(results)
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
-    return run
+    def _results(self, arrays: list[NDArray[Any]], places: Sequence[int]) -> list[NDArray[Any]]:
+        tensorflow = backends.tensorflow()
+        try:
+            results = tensorflow.nest.flatten(self._traced(*map(tensorflow.constant, arrays)))
+            return [np.asarray(results[place]) for place in places]
+        except self._failures as error:
+            shapes = ", ".join(str(array.shape) for array in arrays)
+            raise InputError(f"{self._source.name}: Keras can not run it on {shapes}: {_first_line(error)}") from error
+
+    @cached_property
+    def _traced(self) -> Any:
+        tensorflow = backends.tensorflow()
+        signature = [tensorflow.TensorSpec(tensor.shape, tensor.dtype) for tensor in self._source.inputs]
+        return tensorflow.function(with_keras_logits(self._source).call, autograph=False, input_signature=signature)
+
+    @cached_property
+    def _failures(self) -> tuple[type[Exception], ...]:
+        return ValueError, TypeError, backends.tensorflow().errors.OpError
 
 
-def float64_truth(source: Source, seen: Callable[[Source], Source] = lambda source: source) -> Truth | None:
+def float64_truth(source: Source) -> Truth | None:
     """`source` in float64; None where the model can not be rebuilt so."""
+    twin = _twin(source, lambda source: source)
+    return None if twin is None else Truth(twin[0], twin[1].outputs)
+
+
+def _twin(source: Source, seen: Callable[[Source], Source]) -> tuple[Any, Traced] | None:
     twin = in_precision(source, "float64")
-    return None if twin is None else Truth(twin.model, keras_run(seen(twin)))
+    return None if twin is None else (twin.model, Traced(seen(twin)))
 
 
 def _batch(runtime: Runtime) -> int:

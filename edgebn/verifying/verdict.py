@@ -13,7 +13,8 @@ from edgebn.report import Comparison, Verdict
 from edgebn.verifying.clip_sides import clip_sides_probe
 from edgebn.verifying.data import Data, open_data
 from edgebn.verifying.interfaces import scored
-from edgebn.verifying.judging import Expecting, Judge, OnSamples, open_candidate, plan_for
+from edgebn.verifying.judging import Expecting, Judge, OnSamples, judge_of_logits, open_candidate, plan_for
+from edgebn.verifying.logits import beside
 from edgebn.verifying.onnx_files import OnnxFile
 from edgebn.verifying.probes import NORMAL, OTHER_EXTENTS, SAMPLES, Plan, Probe, every_index, probes, random_probe
 from edgebn.verifying.reference import Reference
@@ -39,8 +40,11 @@ def judge_pair(
     file = scored(file)
     candidate = open_candidate(reference, file)
     plan = plan_for(reference, candidate, seed, SAMPLES)
-    judge = Judge(reference, candidate, rule or Rule(), on_samples)
-    expecting = Expecting(reference, candidate)
+    rule = rule or Rule()
+    both = beside(reference, candidate) if rule.name == "rounding" else None
+    logits = None if both is None else judge_of_logits(both, both.reference, rule)
+    judge = Judge(reference, candidate, rule, on_samples, beside=logits)
+    expecting = Expecting(reference, candidate) if both is None else Expecting(both.reference, both.candidate)
     clips, reached, sides = clip_sides_probe(plan, file, candidate.match.inputs)
     drawn = chain(probes(plan), [] if clips is None else [clips], _other_extents(plan, reference))
     for parts in chain(_real(real, plan, expecting), ([(probe, expecting(probe))] for probe in drawn)):
@@ -72,12 +76,14 @@ def _other_extents(plan: Plan, reference: Reference) -> Iterator[Probe]:
 def _verdict(judge: Judge, plan: Plan, data: Data | None, clip_sides: tuple[int, int]) -> Verdict:
     reference, candidate, found = judge.reference, judge.candidate, judge.found
     required = [each for each in found.comparisons if each.required]
+    logits = () if judge.beside is None else judge.beside.found.comparisons
+    deciding = [*required, *(each for each in logits if each.required)]
     notes = [*found.notes, *_notes(judge), *_plan_notes(plan)]
     rtol, atol = judge.rule.rtol, judge.rule.atol
     largest = max(each.difference.max_abs for each in required)
     packages = PACKAGES if reference.file is not None else _KERAS_PACKAGES
     return Verdict(
-        passed=all(each.passed for each in required) and len(found.finite) == len(reference.outputs),
+        passed=all(each.passed for each in deciding) and len(found.finite) == len(reference.outputs),
         reference=reference.name,
         reference_sha256=reference.sha256,
         onnx_model=candidate.file.name,
@@ -90,11 +96,11 @@ def _verdict(judge: Judge, plan: Plan, data: Data | None, clip_sides: tuple[int,
         max_abs=largest,
         smallest_atol=largest,
         smallest_rtol=found.smallest_rtol,
-        used=max(each.used for each in required),
+        used=max(each.used for each in deciding),
         clip_sides=clip_sides,
         decisions=tuple(found.decisions),
         runtimes=judge.runtime_differences(),
-        comparisons=tuple(found.comparisons),
+        comparisons=(*found.comparisons, *logits),
         notes=tuple(notes),
         culprit=None,
         cpu=cpu(),

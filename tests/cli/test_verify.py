@@ -51,6 +51,7 @@ def test_equal(trained: Trained, digits_file: Path) -> None:
     assert "the inputs reach 128 of 128 sides of clips (ReLU and the like)" in lines
     assert any(line.startswith("smallest tolerance that would pass: --atol ") for line in lines)
     assert any(line.startswith("onnxruntime against itself without optimisations: basic 0; ") for line in lines)
+    assert any(line.startswith("logits of probabilities, before softmax or sigmoid: agree as well, ") for line in lines)
     table = rows(result.stdout)
     assert list(table) == list(PROBES)
     assert table["data"][:2] == [str(digits.TEST), "1, 256"]
@@ -87,7 +88,9 @@ def test_json(trained: Trained, digits_file: Path) -> None:
     expected = ["edgebn/verdict/2", True, "mlp.keras", "mlp.onnx", trained.report.onnx_sha256, "digits.npz", 3]
     assert [verdict[name] for name in names] == expected
     required = [each for each in verdict["comparisons"] if each["required"]]
-    assert verdict["max_abs"] == max(each["difference"]["max_abs"] for each in required)
+    outputs = [each for each in required if each["output"] == "probabilities"]
+    assert {each["output"] for each in required} == {"probabilities", "logits of probabilities"}
+    assert verdict["max_abs"] == max(each["difference"]["max_abs"] for each in outputs)
 
 
 def test_json_of_a_difference(trained: Trained, wrong: Path, digits_file: Path) -> None:

@@ -97,7 +97,18 @@ def test_the_certificate_says_what_was_verified(exported: Path) -> None:
     metadata = {entry.key: entry.value for entry in onnx.load(exported / "cnn.onnx").metadata_props}
     summary = json.loads(metadata["edgebn.certificate"])
     assert list(summary) == (
-        ["schema", "passed", "graph_sha256", "source", "max_abs", "used", "changed_labels", "levels", "onnxruntime"]
+        [
+            "schema",
+            "passed",
+            "graph_sha256",
+            "source",
+            "max_abs",
+            "used",
+            "changed_labels",
+            "levels",
+            "onnxruntime",
+            "certificate",
+        ]
     )
     assert summary["levels"] == ["off", "basic", "extended", "all"]
 
@@ -254,3 +265,100 @@ def test_what_is_no_vector_is_one_clear_error(spoil: Callable[[Path], None], fol
 def test_vectors_of_another_certificate_are_kept(folder: Path) -> None:
     with pytest.raises(edgebn.UsageError, match=r"cnn\.certificate\.json names the golden vectors"):
         edgebn.fold_export(folder / "cnn.onnx", folder / "other.onnx", golden=3)
+
+
+def renamed(folder: Path) -> Path:
+    (folder / "cnn.certificate.json").rename(folder / "proof.json")
+    return folder / "proof.json"
+
+
+def test_a_certificate_of_another_name_is_read_where_it_is_named(folder: Path) -> None:
+    proof = renamed(folder)
+    assert edgebn.replay(folder / "cnn.onnx").certificate is None
+    add_metadata(folder)
+    assert edgebn.replay(folder / "cnn.onnx").passed
+    replay = edgebn.replay(folder / "cnn.onnx", proof)
+    assert (replay.passed, replay.certificate) == (False, "proof.json")
+    assert replay.notes == ("cnn.onnx: is not the file that proof.json is of",)
+    result = command_line.run("verify", folder / "cnn.onnx", "--certificate", proof)
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert result.stdout.endswith("FAIL: gives its golden vectors, but is not as certified\n")
+    assert proof.is_file()
+    with pytest.raises(edgebn.UsageError, match=r"missing\.json: no such file; name the certificate of cnn\.onnx"):
+        edgebn.replay(folder / "cnn.onnx", folder / "missing.json")
+
+
+def test_a_certificate_of_another_name_is_found_by_the_files_metadata(tmp_path: Path) -> None:
+    edgebn.fold_export(keras_models.textbook("mlp"), tmp_path / "m.onnx", golden=1, certificate=tmp_path / "proof.json")
+    assert edgebn.replay(tmp_path / "m.onnx").certificate == "proof.json"
+    add = onnx.load(tmp_path / "m.onnx")
+    add.metadata_props.add(key="note", value="x")
+    onnx.save(add, tmp_path / "m.onnx")
+    assert edgebn.replay(tmp_path / "m.onnx").notes == ("m.onnx: is not the file that proof.json is of",)
+
+
+@pytest.mark.parametrize("name", ["../proof.json", "/proof.json", "..", "", 5])
+def test_no_path_in_the_metadata_is_followed(name: Any, folder: Path) -> None:
+    renamed(folder).rename(folder.parent / "proof.json")
+    model = onnx.load(folder / "cnn.onnx")
+    entry = next(each for each in model.metadata_props if each.key == "edgebn.certificate")
+    entry.value = json.dumps({**json.loads(entry.value), "certificate": name})
+    onnx.save(model, folder / "cnn.onnx")
+    assert edgebn.replay(folder / "cnn.onnx").certificate is None
+
+
+@pytest.mark.parametrize("entry", ["{", "[]", "{}", "5", "null", '{"passed": true}'])
+def test_a_damaged_summary_is_said(entry: str, folder: Path) -> None:
+    (folder / "cnn.certificate.json").unlink()
+    model = onnx.load(folder / "cnn.onnx")
+    next(each for each in model.metadata_props if each.key == "edgebn.certificate").value = entry
+    onnx.save(model, folder / "cnn.onnx")
+    assert edgebn.replay(folder / "cnn.onnx").notes == ("cnn.onnx: the certificate in its metadata is damaged",)
+
+
+def test_what_is_certified_gives_its_golden_vectors(folder: Path) -> None:
+    """A certificate names vectors by their hashes: that must not be of vectors that the file does not give."""
+    change_a_vector(folder)
+    model, proof = keras_models.textbook("cnn", "mixed"), folder / "proof.json"
+    verdict = edgebn.verify(model, folder / "cnn.onnx", certificate=proof)
+    assert not verdict.passed
+    assert any(each.startswith("test_data_set_1: probabilities is off by ") for each in verdict.notes)
+    assert "test_data_set_1/output_0.pb: is not the file that cnn.certificate.json is of" in verdict.notes
+    assert json.loads(proof.read_text())["passed"] is False
+
+
+def test_what_was_changed_since_is_said_of_a_new_certificate_too(folder: Path) -> None:
+    add_metadata(folder)
+    model, path = keras_models.textbook("cnn", "mixed"), folder / "cnn.onnx"
+    verdict = edgebn.verify(model, path, certificate=folder / "proof.json")
+    assert verdict.passed
+    assert verdict.notes == ("cnn.onnx: is not the file that cnn.certificate.json is of",)
+    assert edgebn.verify(model, path, certificate=folder / "cnn.certificate.json").notes == ()
+
+
+def test_nothing_is_certified_that_is_not_verified(tmp_path: Path) -> None:
+    with pytest.raises(edgebn.UsageError, match=r"a certificate says what was verified; leave --no-verify out"):
+        edgebn.fold_export(
+            keras_models.textbook("mlp"), tmp_path / "m.onnx", verify=False, certificate=tmp_path / "proof.json"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_which_of_both_is_wrong(folder: Path) -> None:
+    change_a_vector(folder)
+    result = command_line.run("verify", folder / "cnn.onnx", "--junit", folder / "v.xml")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-2:] == [
+        "FAIL: gives other outputs than its golden vectors say",
+        f"wrote {folder / 'v.xml'}",
+    ]
+    assert 'tests="4" failures="2"' in (folder / "v.xml").read_text()  # three sets, one of them wrong, and the hash
+
+
+@pytest.mark.parametrize(
+    "option", [("--seed", "0"), ("--trust",), ("--data", "mnist"), ("--rtol", "1"), ("--atol", "1")]
+)
+def test_options_without_an_effect_are_refused(option: tuple[str, ...], folder: Path) -> None:
+    result = command_line.run("verify", folder / "cnn.onnx", *option)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{option[0]} needs two models: MODEL and ONNX_MODEL." in result.stderr
