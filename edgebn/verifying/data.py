@@ -19,6 +19,7 @@ from edgebn.verifying.probes import DATA, Inputs, Plan, Probe
 
 _CHUNK = 1024
 _LABELS = ("y_test", "y", "labels")
+_ONE_HOT_RANK = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +43,12 @@ def open_data(model: str, inputs: Sequence[Tensor], given: str | Path | None) ->
     """The data that the caller names; the bundled digits if none are, and the model takes such.
 
     A file has an array for each input: under the input's name, or as `x_test`, `x`, `x0`, `x1`…; and labels as
-    `y_test`, `y` or `labels`, if any. Digits, uint8, are divided by 255 unless the model takes raw pixels.
+    `y_test`, `y` or `labels`, if any: indices of classes, whole numbers of whatever dtype, or one-hot rows. Digits,
+    uint8, are divided by 255 unless the model takes raw pixels.
 
     Raises:
         UsageError: if it is neither the name of a data set nor a file, or the model does not take digits.
-        InputError: if the data can not be read, or are not of the model's shapes.
+        InputError: if the data can not be read, or are not of the model's shapes, or the labels are none.
     """
     digits = takes_digits(inputs)
     if given is None:
@@ -86,7 +88,7 @@ def _from_file(path: Path, inputs: Sequence[Tensor], digits: bool) -> Data:
         raise UsageError(f"{path}: neither a data set ({', '.join(NAMES)}) nor a file; check --data")
     arrays = open_rows(path)
     chosen = [_array_for(path, arrays, tensor, index, len(inputs)) for index, tensor in enumerate(inputs)]
-    labels = next((arrays[name] for name in _LABELS if name in arrays and _are_labels(arrays[name])), None)
+    labels = _labels_in(arrays, chosen)
     samples = chosen[0].shape[0]
     others = [*chosen, *([] if labels is None else [labels])]
     if samples == 0 or any(rows.shape[0] != samples for rows in others):
@@ -101,7 +103,7 @@ def _from_file(path: Path, inputs: Sequence[Tensor], digits: bool) -> Data:
             pairs = zip(given, inputs, strict=False)
             yield (
                 tuple(_pixels(x, tensor) if digits and x.dtype == np.uint8 else _as(x, tensor) for x, tensor in pairs),
-                None if labels is None else given[-1].reshape(-1),
+                None if labels is None else _indices(given[-1], labels),
             )
 
     return Data(path.name, samples, read)
@@ -116,8 +118,31 @@ def _array_for(path: Path, arrays: dict[str, Rows], tensor: Tensor, index: int, 
     raise InputError(f"{path}: has no array {names[-1]!r} for the input {tensor.name}; it holds {held}")
 
 
-def _are_labels(rows: Rows) -> bool:
-    return rows.dtype.kind in "iu" and rows.shape[1:] in {(), (1,)}
+def _labels_in(arrays: dict[str, Rows], inputs: Sequence[Rows]) -> Rows | None:
+    """The first array that is called as labels are, and is no input; InputError if it can not hold labels."""
+    taken = {rows.name for rows in inputs}
+    rows = next((arrays[name] for name in _LABELS if name in arrays and name not in taken), None)
+    if rows is not None and (rows.dtype.kind not in "biuf" or len(rows.shape) > _ONE_HOT_RANK):
+        raise _no_labels(rows)
+    return rows
+
+
+def _indices(given: NDArray[Any], rows: Rows) -> NDArray[np.int64]:
+    """The index of the class of each sample: what is given, or where the 1 of a one-hot row stands."""
+    if given.ndim == _ONE_HOT_RANK and given.shape[1] > 1:
+        if not (((given == 0) | (given == 1)).all() and (np.count_nonzero(given, axis=1) == 1).all()):
+            raise _no_labels(rows)
+        return np.asarray(given.argmax(axis=1), np.int64)
+    if given.dtype.kind == "f" and not (np.isfinite(given).all() and (given == np.rint(given)).all()):
+        raise _no_labels(rows)
+    return given.reshape(-1).astype(np.int64)
+
+
+def _no_labels(rows: Rows) -> InputError:
+    return InputError(
+        f"{rows.path}: the labels {rows.name}, {rows.dtype} {rows.shape}, are neither one index of a class "
+        "a sample nor one-hot rows; write them as such, or leave them out"
+    )
 
 
 def _check(rows: Rows, tensor: Tensor, digits: bool) -> None:

@@ -100,6 +100,51 @@ def test_data_that_do_not_fit(kind: str, tmp_path: Path) -> None:
         open_data("model", INPUT, saved(tmp_path / "own.npz", **arrays))
 
 
+LABELS = np.array([2, 0, 1])
+SPELLINGS = {
+    "indices": LABELS.astype(np.uint8),
+    "a column": LABELS.reshape(3, 1),
+    "floats": LABELS.astype(np.float32),
+    "one-hot": np.eye(3, dtype=np.float32)[LABELS],
+    "one-hot integers": np.eye(3, dtype=np.int64)[LABELS],
+    "one-hot booleans": np.eye(3, dtype=bool)[LABELS],
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_labels_in_every_spelling(spelling: str, tmp_path: Path) -> None:
+    data = open_data("model", INPUT, saved(tmp_path / "own.npz", x=np.zeros((3, 6)), y=SPELLINGS[spelling]))
+    assert data is not None
+    ((_, labels),) = data.read()
+    assert labels is not None
+    assert labels.tolist() == LABELS.tolist()
+
+
+NO_LABELS = {
+    "fractions": (np.array([0.5, 1.0, 2.0]), r"y, float64 \(3,\)"),
+    "not a number": (np.array([np.nan, 1.0, 2.0]), "float64"),
+    "soft": (np.full((3, 2), 0.5, np.float32), r"float32 \(3, 2\)"),
+    "several of one row": (np.ones((3, 2), int), r"int64 \(3, 2\)"),
+    "text": (np.array(["a", "b", "c"]), "<U1"),
+    "masks": (np.zeros((3, 6, 6), int), r"\(3, 6, 6\)"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_LABELS)
+def test_what_is_no_label_is_refused(kind: str, tmp_path: Path) -> None:
+    labels, message = NO_LABELS[kind]
+    path = saved(tmp_path / "own.npz", x=np.zeros((3, 6)), y=labels)
+    with pytest.raises(edgebn.InputError, match=f"the labels .*{message}.*, are neither"):
+        [*(open_data("model", INPUT, path) or pytest.fail("no data")).read()]
+
+
+def test_an_input_that_is_called_as_labels_are(tmp_path: Path) -> None:
+    inputs = (Tensor("y", (None, 6), "float32"),)
+    data = open_data("model", inputs, saved(tmp_path / "own.npz", y=np.full((3, 6), 0.5)))
+    assert data is not None
+    assert [labels for _, labels in data.read()] == [None]
+
+
 def test_ties_are_told_from_real_changes() -> None:
     scores = np.array([[0.5, 0.5 - 1e-8, 0.0], [0.9, 0.1, 0.0], [0.2, 0.3, 0.5]])
     expected = Expected(scores.astype(np.float32), scores, np.full(3, 1e-9))
