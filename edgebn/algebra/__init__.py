@@ -10,6 +10,7 @@ laws         `LAWS`, the table: which law applies to which operator, which way
 exchanges    equal ways to write operators that stand beside each other
 """
 
+from edgebn.algebra.absorbing import shift_first
 from edgebn.algebra.affine import Affine, Array
 from edgebn.algebra.exchanges import (
     EXCHANGES,
@@ -77,4 +78,5 @@ __all__ = [
     "extremum_before_clip",
     "laws_for",
     "pad_before_clip",
+    "shift_first",
 ]

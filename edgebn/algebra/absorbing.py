@@ -6,8 +6,9 @@ distributing the sum.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -85,6 +86,25 @@ def into_next_conv_behind_pad(conv: Conv, a: Affine) -> Outcome | Refusal:
     return Outcome((Pad(((0, 0), (0, 0), *conv.window.pads), border), *absorbed.operators))
 
 
+def into_next_conv_behind_add(conv: Conv, a: Affine) -> Outcome | Refusal:
+    """K⋆pad₀(s·x + t) + b = K'⋆pad₀(x + t/s) + b, K'[o,i,·] = K[o,i,·]·s_i: what is padded is 0 before and after s.
+
+    Conditions: t = 0 where s = 0; a constant map behind the convolution, where there can be one, would not be smaller.
+    """
+    known = conv.window.pads is not None and None not in conv.window.extents
+    extents = _conv_outputs(conv.window, conv.kernel.shape[2:]) if known else ()
+    inputs = conv.kernel.shape[1] * conv.groups
+    return _behind_add(conv, a, inputs, extents, partial(into_next_conv, conv))
+
+
+def shift_first(a: Affine) -> tuple[Affine, Affine] | None:
+    """s·x + t = s·(x + t/s): the shift, and the scale behind it. Where s = 0 there must be no t, and t/s be finite."""
+    shift = np.divide(a.shift, a.scale, out=a.shift.copy(), where=a.scale != 0.0)
+    if ((a.scale == 0.0) & (a.shift != 0.0)).any() or not (np.abs(shift) <= LARGEST).all():
+        return None
+    return Affine(np.ones(()), shift), Affine(a.scale, np.zeros(()))
+
+
 def into_next_conv_plus_map(conv: Conv, a: Affine) -> Outcome | Refusal:
     """K⋆pad₀(s·x + t) + b = (K'⋆pad₀(x) + b) + M, K'[o,i,·] = K[o,i,·]·s_i, M = K⋆pad₀(t), a constant image.
 
@@ -132,6 +152,11 @@ def into_next_conv_transpose(conv: ConvTranspose, a: Affine) -> Outcome | Refusa
     return _finite(replace(conv, kernel=_per_axis(channel.scale, 0, conv.kernel)))
 
 
+def into_next_conv_transpose_behind_add(conv: ConvTranspose, a: Affine) -> Outcome | Refusal:
+    """K⋆ᵀ(s·x + t) + b = K'⋆ᵀ(x + t/s) + b, K'[i,m,·] = s_i·K[i,m,·]. Conditions as for a Conv."""
+    return _behind_add(conv, a, conv.kernel.shape[0], conv.outputs, partial(into_next_conv_transpose, conv))
+
+
 def into_next_conv_transpose_plus_map(conv: ConvTranspose, a: Affine) -> Outcome | Refusal:
     """K⋆ᵀ(s·x + t) + b = (K'⋆ᵀx + b) + M, M = K⋆ᵀt, a constant image. Condition: known extents, M of moderate size."""
     if refusal := varies_elsewhere(a, 1, "input"):
@@ -166,6 +191,26 @@ def into_previous_affine(first: Affine, a: Affine) -> Outcome | Refusal:
 def into_next_affine(second: Affine, a: Affine) -> Outcome | Refusal:
     """B ∘ A = C, s = s_B·s_A, t = s_B·t_A + t_B."""
     return _finite(second.after(a))
+
+
+def _behind_add(
+    conv: Conv | ConvTranspose,
+    a: Affine,
+    inputs: int,
+    outputs: Sequence[int | None],
+    absorb: Callable[[Affine], Outcome | Refusal],
+) -> Outcome | Refusal:
+    """The shift as an Add before `conv`, which makes images of `outputs` of those of `inputs` channels; it takes s."""
+    if refusal := varies_elsewhere(a, 1, "input"):
+        return refusal
+    parts = shift_first(a)
+    if parts is None:
+        return Refusal("where its scale is 0, no Add before the weights makes up for its shift")
+    known = outputs and None not in (*outputs, *conv.window.extents)
+    if known and conv.bias.size * prod(_known(outputs)) < inputs * prod(_known(conv.window.extents)):
+        return Refusal("a constant map behind the weights is smaller than an Add before them")
+    outcome = absorb(parts[1])
+    return Outcome((parts[0], *outcome.operators)) if isinstance(outcome, Outcome) else outcome
 
 
 def _shifted(bias: Array, channel: Affine) -> Array:

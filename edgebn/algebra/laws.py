@@ -57,9 +57,16 @@ LAWS: tuple[Law, ...] = (
     Law("into the previous Conv", "backward", Conv, absorbing.into_previous_conv),
     Law("into the next Conv", "forward", Conv, absorbing.into_next_conv),
     Law("into the next Conv, behind a Pad by −t/s", "forward", Conv, absorbing.into_next_conv_behind_pad),
+    Law("into the next Conv, behind an Add of t/s", "forward", Conv, absorbing.into_next_conv_behind_add),
     Law("into the next Conv, plus a constant map", "forward", Conv, absorbing.into_next_conv_plus_map),
     Law("into the previous ConvTranspose", "backward", ConvTranspose, absorbing.into_previous_conv_transpose),
     Law("into the next ConvTranspose", "forward", ConvTranspose, absorbing.into_next_conv_transpose),
+    Law(
+        "into the next ConvTranspose, behind an Add of t/s",
+        "forward",
+        ConvTranspose,
+        absorbing.into_next_conv_transpose_behind_add,
+    ),
     Law(
         "into the next ConvTranspose, plus a constant map",
         "forward",

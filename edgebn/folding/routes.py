@@ -27,6 +27,7 @@ from edgebn.algebra import (
     Sum,
     laws_for,
     pad_before_clip,
+    shift_first,
 )
 from edgebn.folding.lifting import Lifted, lift
 from edgebn.folding.view import View
@@ -196,10 +197,9 @@ class Router:
             if rest is None or _is_identity(rest):
                 moved.append(operator)
                 continue
-            if backward and isinstance(operator, Affine) and operator is not operators[0]:
-                # the constant map behind a convolution: s·(x + m) + t = s·x + (s·m + t), and the convolution takes s
-                moved.append(Affine(operator.scale, rest.scale * operator.shift + rest.shift))
-                rest = Affine(rest.scale, np.zeros(()))
+            if (passed := _past_affine(operators, operator, rest, backward=backward)) is not None:
+                moved.append(passed[0])
+                rest = passed[1]
                 continue
             outcome = self._cross(operator, rest, direction, node, trail)
             if outcome.rests:
@@ -280,6 +280,20 @@ class Router:
         trail.edits[before] = replace(clipping, operators=(*clipping.operators[:-1], pad, clip))
         trail.steps.append(Step("a Pad before a clip", name(before), absorbs=False))
         return (unpadded, *edit.operators[1:])
+
+
+def _past_affine(
+    operators: Sequence[Operator], operator: Operator, a: Affine, *, backward: bool
+) -> tuple[Affine, Affine] | None:
+    """How A goes past a constant that is added behind or before a convolution: it takes the shift, that one the scale.
+
+    Behind it: s·(x + m) + t = s·x + (s·m + t). Before it: (s·x + t) + m = s·(x + (t + m)/s).
+    """
+    if not isinstance(operator, Affine) or operator is operators[0 if backward else -1]:
+        return None
+    if backward:
+        return Affine(operator.scale, a.scale * operator.shift + a.shift), Affine(a.scale, np.zeros(()))
+    return shift_first(operator.after(a))
 
 
 def name(node: ir.Node) -> str:

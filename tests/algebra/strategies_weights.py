@@ -44,6 +44,15 @@ def with_one_root(draw: Any, shape: Sequence[int]) -> Affine:
 
 
 @st.composite
+def with_roots(draw: Any, shape: Sequence[int]) -> Affine:
+    """Mostly an affine that makes 0 of some value in every channel: s·x − s·p; where s = 0 all do."""
+    if draw(rarely):
+        return draw(affines(shape, axes=(1,)))
+    scale, roots = draw(affines(shape, axes=(1,))).scale, draw(affines(shape, axes=(1,))).shift
+    return Affine(scale, -scale * roots)
+
+
+@st.composite
 def windows(draw: Any, sizes: Sequence[int]) -> tuple[Window, Pads]:
     """How a window of `sizes` moves over an image on which it fits, as a graph knows it, and how much is padded."""
     axes = len(sizes)

@@ -51,6 +51,7 @@ from tests.algebra.examples import (
     window,
 )
 
+NO_ADD = "where its scale is 0, no Add before the weights makes up for its shift"
 BORDER = "zero padding: the shift would be missing at the border"
 UNBORN = "ConvTranspose: not every tap adds its shift, and the extents are not known before run time"
 INFINITE = "a folded weight would not be finite in float32"
@@ -97,6 +98,16 @@ REFUSALS = [
     ("into the next Conv, behind a Pad by −t/s", conv(), channels(1e-320, 1e10), BORDER),
     ("into the next Conv, behind a Pad by −t/s", conv(), channels(1, -checks.LARGEST), BORDER),
     ("into the next Conv, behind a Pad by −t/s", conv(2.0), HUGE, INFINITE),
+    ("into the next Conv, behind an Add of t/s", conv(), ROWS, outside("input")),
+    ("into the next Conv, behind an Add of t/s", conv(), channels([0, 1], [1, 0]), NO_ADD),
+    ("into the next Conv, behind an Add of t/s", conv(), channels(1e-30, 1e30), NO_ADD),
+    ("into the next Conv, behind an Add of t/s", conv(2.0), HUGE, INFINITE),
+    (
+        "into the next Conv, behind an Add of t/s",
+        conv(extents=(5, 5), strides=(2, 2)),
+        SHIFTS,
+        "a constant map behind the weights is smaller than an Add before them",
+    ),
     ("into the next Conv, plus a constant map", conv(), ROWS, outside("input")),
     (
         "into the next Conv, plus a constant map",
@@ -122,6 +133,9 @@ REFUSALS = [
         "ConvTranspose: at its border and between strides not every tap adds its shift",
     ),
     ("into the next ConvTranspose", transposed(2.0), HUGE, INFINITE),
+    ("into the next ConvTranspose, behind an Add of t/s", transposed(), ROWS, outside("input")),
+    ("into the next ConvTranspose, behind an Add of t/s", transposed(), channels([0, 1], [1, 0]), NO_ADD),
+    ("into the next ConvTranspose, behind an Add of t/s", transposed(2.0, outputs=(None, 5)), HUGE, INFINITE),
     ("into the next ConvTranspose, plus a constant map", transposed(), ROWS, outside("input")),
     ("into the next ConvTranspose, plus a constant map", transposed(pads=None), SHIFTS, UNBORN),
     ("into the next ConvTranspose, plus a constant map", transposed(extents=(5, None)), SHIFTS, UNBORN),

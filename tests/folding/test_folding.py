@@ -96,11 +96,12 @@ def test_dense(text: str, expected: str, signs: str) -> None:
 
 
 BATCH_NORM = "b = BatchNormalization(h, scale, shift, mean, variance)"
+DEAD_NORM = BATCH_NORM.replace("scale", "dead")
 STAYS = [
     ("h = Sigmoid(x) " + BATCH_NORM + " y = Sigmoid(b)", "nothing passes Sigmoid"),
     ("h = Identity(x) " + BATCH_NORM + " y = Sigmoid(b)", "the graph's input has no weights"),
     ("h = Conv(x, k) " + BATCH_NORM + " s = Add(h, b) y = Sigmoid(s)", "a second reader"),
-    ("h = Sigmoid(x) " + BATCH_NORM + " y = Conv<pads=[1,1,1,1]>(b, k)", "zero padding"),
+    ("h = Sigmoid(x) " + DEAD_NORM + " y = Conv<pads=[1,1,1,1]>(b, k)", "zero padding"),
     ("h = Conv(x, x) " + BATCH_NORM + " y = Sigmoid(b)", "this Conv has no constant weights"),
 ]
 
@@ -112,6 +113,7 @@ def test_what_stays_is_one_node_and_has_a_reason(text: str, reason: str) -> None
         f"(float[{shape}] x) => (float[a,b,c,d] y) {{ {text} }}",
         k=RNG.standard_normal((4, 4, 3, 3)),
         scale=SIGNS["mixed"],
+        dead=SIGNS["mixed"] * [1.0, 0.0, 1.0, 1.0],
         shift=SHIFT,
         mean=np.zeros(4),
         variance=np.ones(4),

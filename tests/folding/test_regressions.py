@@ -184,7 +184,7 @@ def test_a_window_that_sees_only_padding_is_no_window(op_type: str) -> None:
         b = BatchNormalization(p, scale, shift, mean, variance) y = Conv<pads=[1,1]>(b, kernel)
     }}"""
     kernel = RNG.standard_normal((4, 4, 3))
-    assert folded_alike(text, IMAGE[..., 0].copy(), kernel=kernel, **NORM) == f"Sigmoid {op_type} Conv Add"
+    assert folded_alike(text, IMAGE[..., 0].copy(), kernel=kernel, **NORM) == f"Sigmoid {op_type} Add Conv"
 
 
 def test_a_concat_of_one_tensor_is_no_join() -> None:
@@ -309,3 +309,28 @@ def test_a_shift_that_goes_on_and_comes_back_leaves_no_bias() -> None:
     assert folded_alike(text, IMAGE, **signs, **KERNELS) == "Sigmoid Conv Relu Conv Sigmoid"
     after, _ = graphs.folded(graphs.model(text, **signs, **KERNELS))
     assert len(after.graph[3].inputs) == 2
+
+
+@pytest.mark.parametrize(
+    ("channels", "strides", "expected"),
+    [(6, 1, "Sigmoid Add Conv"), (4, 1, "Sigmoid Add Conv"), (4, 2, "Sigmoid Conv Add")],
+)
+def test_a_shift_before_a_padded_convolution_is_added_where_the_image_is_smaller(
+    channels: int, strides: int, expected: str
+) -> None:
+    text = f"""(float[n,4,5,5] x) => (float[n,c,h,w] y) {{
+        g = Sigmoid(x) b = BatchNormalization(g, scale, shift, mean, variance)
+        y = Conv<pads=[1,1,1,1], strides=[{strides},{strides}]>(b, kernel)
+    }}"""
+    assert folded_alike(text, IMAGE, kernel=RNG.standard_normal((channels, 4, 3, 3)), **NORM) == expected
+
+
+def test_two_shifts_before_a_padded_convolution_are_one_add() -> None:
+    """The second goes on through the Add of the first, and its scale into the convolution."""
+    text = """(float[n,4,5,5] x) => (float[n,c,h,w] y) {
+        g = Sigmoid(x) b = BatchNormalization(g, scale, shift, mean, variance)
+        u = Add(g, g) t = Sigmoid(u) d = BatchNormalization(t, scale, shift, mean, variance)
+        j = Concat<axis=1>(b, d) y = Conv<pads=[1,1,1,1]>(j, kernel)
+    }"""
+    kernel = RNG.standard_normal((8, 8, 3, 3))
+    assert folded_alike(text, IMAGE, kernel=kernel, **NORM) == "Sigmoid Add Sigmoid Concat Add Conv"
