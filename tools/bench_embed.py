@@ -42,7 +42,7 @@ static double now(void)
 
 {declarations}
 static float scratch[PLAIN_SCRATCH];
-static ort *model;
+static ort_model *model;
 
 static void run_plain(void) {{ plain_run({arguments}, scratch); }}
 static void run_ort(void) {{ if (ort_run(model, {arguments})) exit(1); }}
@@ -79,7 +79,7 @@ def program(path: Path) -> str:
     """The C program that times both."""
     _, values = c_names(open_application(path))
     inputs, outputs = values["inputs"], values["outputs"]
-    declarations = [f"static float {name}[{port.size}];" for name, port in (*inputs, *outputs)]
+    declarations = [f"static {port.type.c} {name}[{port.size}];" for name, port in (*inputs, *outputs)]
     arguments = ", ".join(name for name, _ in (*inputs, *outputs))
     return PROGRAM.format(
         declarations="\n".join(declarations), arguments=arguments, rounds=ROUNDS, milliseconds=MILLISECONDS

@@ -127,7 +127,7 @@ def identifier(name: str, taken: set[str], empty: str = "tensor") -> str:
     `empty` is what a name becomes of which nothing is left.
     """
     base = re.sub(r"_{2,}", "_", re.sub(r"\W", "_", name, flags=re.ASCII)).strip("_").lower() or empty
-    base = f"n{base}" if base[0].isdigit() else base
+    base = f"n{base}" if base[0].isdigit() else "class_index" if base == "class" else base
     chosen, count = base, 1
     while chosen in taken or chosen in RESERVED:
         count += 1

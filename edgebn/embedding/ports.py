@@ -51,6 +51,11 @@ class Port:
         return prod(self.shape)
 
     @property
+    def extents(self) -> str:
+        """The shape of one sample in words."""
+        return f"{list(self.shape)}, row by row" if self.shape else "(one number)"
+
+    @property
     def tensor_shape(self) -> tuple[int, ...]:
         """The shape of one sample as the file takes it."""
         return (1, *self.shape) if self.batched else self.shape

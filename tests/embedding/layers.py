@@ -159,6 +159,21 @@ def attention(rng: Rng) -> onnx.ModelProto:
     return net.model()
 
 
+def decoder(rng: Rng) -> onnx.ModelProto:
+    """What makes images larger."""
+    net = Net(rng, (4, 3, 5))
+    net.add("ConvTranspose", net.constant(4, 6, 3, 3), net.constant(6), strides=[2, 2], auto_pad="SAME_UPPER")
+    net.add("Elu")
+    net.add("ConvTranspose", net.constant(6, 5, 2, 2), strides=[2, 2])
+    net.add("Relu")
+    scales = net.stored(np.array([1, 1, 2, 3], np.float32))
+    net.add("Resize", "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    pads = [1, 0, 0, 1]
+    net.add("ConvTranspose", net.constant(5, 1, 4, 3), strides=[1, 2], pads=pads, output_padding=[0, 1])
+    net.add("Sigmoid")
+    return net.model()
+
+
 def _activation(net: Net, channels: int, rank: int) -> None:
     kind = str(net.rng.choice(["", "Relu", "LeakyRelu", "clip", "Tanh", "HardSwish"]))
     if kind == "clip":
@@ -179,4 +194,5 @@ FIXED: dict[str, Callable[[Rng], onnx.ModelProto]] = {
     "excitation": excitation,
     "pieces": pieces,
     "attention": attention,
+    "decoder": decoder,
 }

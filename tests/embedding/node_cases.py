@@ -13,7 +13,16 @@ from onnx import numpy_helper
 
 from edgebn.embedding.c.rules import RULES
 
-WEIGHTS = {"BatchNormalization": (1, 2, 3, 4), "Conv": (1, 2), "Gemm": (1, 2), "Pad": (2,)}
+WEIGHTS = {
+    "BatchNormalization": (1, 2, 3, 4),
+    "Conv": (1, 2),
+    "ConvTranspose": (1, 2),
+    "Gemm": (1, 2),
+    "Pad": (2,),
+    "Pow": (1,),
+    "Resize": (1, 2, 3),
+    "Upsample": (1,),
+}
 """Inputs that are fed in the tests, and constant in every trained model."""
 
 

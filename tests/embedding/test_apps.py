@@ -129,8 +129,8 @@ def test_python(model: str, tmp_path: Path) -> None:
     folder = embedded(model, "python", tmp_path)
     assert run(sys.executable, f"{model}.py", "selftest", folder=folder).endswith("PASS\n")
     np.save(folder / "x.npy", open_application(MODELS[model]).golden.inputs[0][7])
-    found = run(sys.executable, f"{model}.py", "x.npy", folder=folder)
-    assert int(np.argmax(json.loads(found.partition(": ")[2]))) == 7
+    scores, name = run(sys.executable, f"{model}.py", "x.npy", folder=folder).splitlines()
+    assert (int(np.argmax(json.loads(scores.partition(": ")[2]))), name) == (7, "7")
     code = f"import sys; sys.path.insert(0, '.'); import {model}; print(*sys.modules)"
     loaded = run(sys.executable, "-c", code, folder=folder).split()
     assert not {"edgebn", "tensorflow", "keras", "onnx"} & set(loaded)

@@ -52,8 +52,8 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         "input x has the shape [batch, height, 3]; only the first extent, the batch, may be open",
     ),
     "an operator": (
-        lambda: one_node("Erf", ["batch", 4]),
-        "there is no C for Erf (the_node); choose another target: web, c-ort, ",
+        lambda: one_node("Sin", ["batch", 4]),
+        "there is no C for Sin (the_node); choose another target: web, c-ort, ",
     ),
     "an int8 file": (quantised, "is quantised (DequantizeLinear, QuantizeLinear), and C is written in float32"),
     "another type": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -160,11 +161,39 @@ def test_the_largest_of_minus_infinities(fused: bool, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, expected(model, {"x": given})[0])
 
 
-@pytest.mark.parametrize(("operator", "exact"), [("Tanh", np.tanh), ("Elu", lambda x: np.where(x < 0, np.expm1(x), x))])
-def test_small_numbers_stay_exact(operator: str, exact: Callable[[np.ndarray], np.ndarray], tmp_path: Path) -> None:
-    given = np.concatenate([sign * np.geomspace(1e-30, 80, 5000) for sign in (1, -1)]).astype(np.float32)
-    (found,) = run_c(opened(graph([node(operator, "x")], {"x": [10000]}, {"y": [10000]}), tmp_path), [given], tmp_path)
-    np.testing.assert_allclose(found, exact(given.astype(np.float64)), rtol=5e-7)
+EXACT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "Elu": lambda x: np.where(x < 0, np.expm1(x), x),
+    "Erf": np.vectorize(math.erf),
+    "Exp": np.exp,
+    "Log": np.log,
+    "Softplus": lambda x: np.logaddexp(0, x),
+    "Sqrt": np.sqrt,
+    "Tanh": np.tanh,
+}
+
+
+@pytest.mark.parametrize("operator", EXACT)
+def test_numbers_of_any_size_stay_exact(operator: str, tmp_path: Path) -> None:
+    sizes = np.concatenate([np.geomspace(1e-37, 1e37, 5000), np.geomspace(1e-3, 80, 5000)])
+    given = np.concatenate([sizes, -sizes]).astype(np.float32)
+    (found,) = run_c(opened(graph([node(operator, "x")], {"x": [20000]}, {"y": [20000]}), tmp_path), [given], tmp_path)
+    with np.errstate(all="ignore"):
+        exact = EXACT[operator](given.astype(np.float64))
+        rounded = exact.astype(np.float32)
+    meant = np.isnan(exact) | np.isinf(rounded) | (np.abs(exact) > 1e-37)
+    np.testing.assert_allclose(found[meant], rounded[meant], rtol=5e-7)
+
+
+SPECIAL = np.array([0, np.inf, -np.inf, np.nan, -1, 1, 88.5, 89, 1e-40, 3e38], np.float32)
+
+
+@pytest.mark.parametrize("operator", ["Erf", "Exp", "Log", "Softplus", "Sqrt", "Tanh"])
+def test_what_is_infinite_or_no_number(operator: str, tmp_path: Path) -> None:
+    model = graph([node(operator, "x")], {"x": [10]}, {"y": [10]})
+    (found,) = run_c(opened(model, tmp_path), [SPECIAL], tmp_path)
+    with np.errstate(all="ignore"):
+        exact = EXACT[operator](SPECIAL.astype(np.float64)).astype(np.float32)
+    np.testing.assert_allclose(found, exact, rtol=1e-6)
 
 
 @pytest.mark.parametrize("operator", ["Max", "Min"])

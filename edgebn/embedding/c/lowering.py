@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from edgebn.embedding.c import steps
 from edgebn.embedding.c.memory import Buffer, Operand, Shape, channels_last_order, in_order, row_major
-from edgebn.embedding.c.pointwise import POINTWISE, Node, Operation
+from edgebn.embedding.c.pointwise import NEEDS, POINTWISE, Node, Operation
 from edgebn.embedding.c.steps import Applied, Array, Step
 from edgebn.embedding.names import identifier
 from edgebn.embedding.ports import FLOAT, TYPES
@@ -196,7 +196,7 @@ class Lowering:
         """The expressions of a node; what follows another has the running value as its first operand if it may."""
         found = list(POINTWISE[node.op_type](Node(node, lambda index: self.argument(node, index), running)))
         if not found:
-            raise self.refusal(node, "has computed statistics")
+            raise self.refusal(node, NEEDS[node.op_type])
         return found
 
     def _on_grid(self, reader: ir.Node, value: ir.Value, order: Sequence[int]) -> list[Applied] | None:

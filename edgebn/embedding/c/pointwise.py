@@ -15,8 +15,8 @@ from edgebn.embedding.c.text import literal
 EXPONENTIAL = "exponential"
 """The C function that stands for exp: the generated code needs no libm."""
 
-GROWTH, TANGENT = "exponential_less_one", "hyperbolic_tangent"
-"""Those that stand for expm1 and tanh. They call that for exp."""
+GROWTH, TANGENT, SOFTPLUS, ERF = "exponential_less_one", "hyperbolic_tangent", "softplus", "error_function"
+"""Those that stand for expm1, tanh, log1p(exp) and erf."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,29 +121,77 @@ def _normalise(node: Node) -> Iterator[Operation]:
     yield Operation("{0} * {1} + {2}", (x, *factors))
 
 
+def _gelu(node: Node) -> Iterator[Operation]:
+    """x·Φ(x), or the approximation by tanh that the node asks for."""
+    if node.node.attributes.get_string("approximate", "none") == "tanh":
+        inner = f"{TANGENT}(0.79788456f * ({{0}} + 0.044715f * {{0}} * {{0}} * {{0}}))"
+    else:
+        inner = f"{ERF}({{0}} * 0.70710678f)"
+    yield Operation(f"0.5f * {{0}} * (1.0f + {inner})", (node.first(),))
+
+
+def _power(node: Node) -> Iterator[Operation]:
+    """x^p for the p that need no logarithm."""
+    exponent = node.constant(1)
+    known = None if exponent is None or exponent.size != 1 else POWERS.get(float(exponent.reshape(-1)[0]))
+    if known is not None:
+        yield Operation(known, (node.first(),))
+
+
+POWERS = {
+    -1.0: "1.0f / {0}",
+    -0.5: "1.0f / square_root({0})",
+    0.5: "square_root({0})",
+    1.0: "{0}",
+    2.0: "{0} * {0}",
+    3.0: "{0} * {0} * {0}",
+}
+
+NEEDS = {
+    "BatchNormalization": "has computed statistics",
+    "Pow": f"has an exponent that is none of {', '.join(f'{each:g}' for each in POWERS)}",
+}
+"""Why there may be no C for an operator of the table."""
+
 POINTWISE: dict[str, Rule] = {
     "Abs": _unary("{0} < 0.0f ? -{0} : {0}"),
     "Add": _variadic("{0} + {1}"),
     "BatchNormalization": _normalise,
     "Cast": _unary("(float){0}"),
     "Clip": _clip,
+    "Celu": _unary(f"{{0}} < 0.0f ? alpha * {GROWTH}({{0}} / alpha) : {{0}}", alpha=1.0),
     "Div": _variadic("{0} / {1}"),
     "Elu": _unary(f"{{0}} < 0.0f ? alpha * {GROWTH}({{0}}) : {{0}}", alpha=1.0),
+    "Erf": _unary(f"{ERF}({{0}})"),
+    "Exp": _unary(f"{{0}} > 80.0f ? {EXPONENTIAL}({{0}} - 1.0f) * 2.7182817f : {EXPONENTIAL}({{0}})"),
+    "Gelu": _gelu,
     "HardSigmoid": _unary(
         "alpha * {0} + beta < 0.0f ? 0.0f : alpha * {0} + beta > 1.0f ? 1.0f : alpha * {0} + beta", alpha=0.2, beta=0.5
     ),
     "HardSwish": _unary("{0} * ({0} < -3.0f ? 0.0f : {0} > 3.0f ? 1.0f : {0} / 6.0f + 0.5f)"),
     "LeakyRelu": _unary("{0} < 0.0f ? alpha * {0} : {0}", alpha=0.01),
+    "Log": _unary("logarithm({0})"),
     "Max": _largest,
     "Mean": _mean,
     "Min": _variadic("{0} > {1} || {1} != {1} ? {1} : {0}"),
+    "Mish": _unary(f"{{0}} * {TANGENT}({SOFTPLUS}({{0}}))"),
     "Mul": _variadic("{0} * {1}"),
     "Neg": _unary("-{0}"),
     "PRelu": _variadic("{0} < 0.0f ? {1} * {0} : {0}"),
+    "Pow": _power,
+    "Reciprocal": _unary("1.0f / {0}"),
     "Relu": _unary("{0} < 0.0f ? 0.0f : {0}"),
+    "Selu": _unary(
+        f"{{0}} < 0.0f ? gamma * alpha * {GROWTH}({{0}}) : gamma * {{0}}",
+        alpha=1.67326319217681884765625,
+        gamma=1.05070102214813232421875,
+    ),
     "Sigmoid": _unary("1.0f / (1.0f + exponential(-{0}))"),
+    "Softplus": _unary(f"{SOFTPLUS}({{0}})"),
     "Softsign": _unary("{0} / (1.0f + ({0} < 0.0f ? -{0} : {0}))"),
+    "Sqrt": _unary("square_root({0})"),
     "Sub": _variadic("{0} - {1}"),
     "Sum": _variadic("{0} + {1}"),
+    "ThresholdedRelu": _unary("{0} > alpha ? {0} : 0.0f", alpha=1.0),
     "Tanh": _unary(f"{TANGENT}({{0}})"),
 }

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from edgebn.embedding.c import pools, products, steps, tiles, written_out
 from edgebn.embedding.c.lowering import Lowering, first_input, given_inputs, shape_of
-from edgebn.embedding.c.memory import Operand, Shape, channels_last_order, row_major
+from edgebn.embedding.c.memory import Operand, Shape, channels_last_order, in_order, row_major
 from edgebn.embedding.c.steps import Applied, Array
 from edgebn.embedding.c.windows import Axis
 
@@ -21,6 +21,8 @@ NARROW = 12
 
 SAME = {"SAME_UPPER", "SAME_LOWER"}
 """Values of auto_pad with which an operator pads."""
+
+CONVOLUTIONS = {"Conv", "ConvTranspose"}
 
 POOLS = {"AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"}
 
@@ -42,6 +44,67 @@ def conv(lower: Lowering, node: ir.Node) -> None:
     _product(
         lower, node, x, shape_of(value)[0], axes, moved, bias, depthwise=groups > 1 and inputs == 1 == outputs // groups
     )
+
+
+def conv_transpose(lower: Lowering, node: ir.Node) -> None:
+    """ConvTranspose: the pixels among zeros, convolved with the kernel turned round."""
+    weights, bias = lower.argument(node, 1), lower.argument(node, 2)
+    if weights is None or (len(node.inputs) > 2 and node.inputs[2] is not None and bias is None):
+        raise lower.refusal(node, "has computed weights")
+    if node.attributes.get_int("group", 1) != 1:
+        raise lower.refusal(node, "has groups")
+    value = first_input(node)
+    spread = _spread(lower, node, shape_of(value)[2:], shape_of(node.outputs[0])[2:], weights.shape[2:])
+    x = _apart(lower, node, value, spread)
+    turned = np.flip(weights, tuple(range(2, weights.ndim)))
+    depth, height, width = [*[Axis(1, 1)] * (3 - len(spread)), *(axis for axis, _, _ in spread)]
+    taps = [axis.kernel for axis in (depth, height, width)]
+    moved = np.moveaxis(turned, (0, 1), (-2, -1)).reshape(1, *taps, *turned.shape[:2])
+    _product(lower, node, x, shape_of(value)[0], (depth, height, width), moved, bias)
+
+
+def _spread(
+    lower: Lowering, node: ir.Node, inputs: Shape, outputs: Shape, kernel: Sequence[int]
+) -> list[tuple[Axis, int, int]]:
+    """For each spatial axis the convolution, where the first pixel goes, and how far apart pixels are."""
+    rank = len(inputs)
+    if rank > 3:
+        raise lower.refusal(node, f"has {rank} spatial axes, not 1 to 3")
+    ints, ones = node.attributes.get_ints, (1,) * rank
+    strides, dilations = ints("strides") or ones, ints("dilations") or ones
+    begins, automatic = list(ints("pads") or (0,) * rank)[:rank], node.attributes.get_string("auto_pad", "NOTSET")
+    if automatic in SAME or ints("output_shape"):
+        more = ints("output_padding") or (0,) * rank
+        totals = [
+            (count - 1) * stride + extra + (size - 1) * dilation + 1 - out
+            for count, stride, extra, size, dilation, out in zip(
+                inputs, strides, more, kernel, dilations, outputs, strict=True
+            )
+        ]
+        begins = [total // 2 if automatic == "SAME_UPPER" else total - total // 2 for total in totals]
+    found = []
+    for count, out, size, stride, begin, dilation in zip(
+        inputs, outputs, kernel, strides, begins, dilations, strict=True
+    ):
+        extent, first = out + (size - 1) * dilation, (size - 1) * dilation - begin
+        if first < 0 or first + (count - 1) * stride >= extent:
+            raise lower.refusal(node, "cuts off what it makes of the border")
+        found.append((Axis(extent, out, size, 1, 0, dilation), first, stride))
+    return found
+
+
+def _apart(lower: Lowering, node: ir.Node, value: ir.Value, axes: Sequence[tuple[Axis, int, int]]) -> Operand:
+    """The pixels of a tensor in their places among zeros."""
+    x = lower.operand(value)
+    shape = (*x.shape[:2], *(axis.inputs for axis, _, _ in axes))
+    buffer = lower.buffer(value, shape)
+    whole = place = in_order(buffer, shape, channels_last_order(len(shape)))
+    for number, (_, first, stride) in enumerate(axes, 2):
+        place = place.sliced(number, first, x.shape[number], stride)
+    text = f"{node.op_type}: {list(x.shape)} among zeros, {list(shape)}"
+    lower.steps.append(steps.Fill(lower.function(node), text, (), whole, 0.0))
+    lower.steps.append(steps.Pointwise(lower.function(node), text, (x,), place, (Applied("{0}", (x,)),)))
+    return whole
 
 
 def _windows(
@@ -142,9 +205,9 @@ def _product(
     depthwise: bool = False,
 ) -> None:
     rank = len(shape_of(node.outputs[0]))
-    order = channels_last_order(rank) if node.op_type == "Conv" else tuple(range(rank))
+    order = channels_last_order(rank) if node.op_type in CONVOLUTIONS else tuple(range(rank))
     before, nodes = lower.chain(node, order)
-    pool, after = (None, []) if depthwise or node.op_type != "Conv" else _pool_behind(lower, nodes, axes)
+    pool, after = (None, []) if depthwise or node.op_type not in CONVOLUTIONS else _pool_behind(lower, nodes, axes)
     while pool is not None and pool.kind == "Max" and before and before[-1].rises:
         after.insert(0, before.pop())  # max f(x) = f(max x)
     y = lower.new(nodes[-1].outputs[0], order)

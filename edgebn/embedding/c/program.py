@@ -11,6 +11,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from edgebn.embedding.c.functions import FUNCTIONS
 from edgebn.embedding.c.kernels import Kernel
 from edgebn.embedding.c.lowering import Lowering, shape_of
 from edgebn.embedding.c.memory import Buffer, place
@@ -108,7 +109,9 @@ class Program:
     @cached_property
     def kernels(self) -> Sequence[Kernel]:
         """The functions that steps share."""
-        return sorted({kernel for step in self.steps for kernel in step.kernels()})
+        order = {name: number for number, name in enumerate(FUNCTIONS)}
+        used = {kernel for step in self.steps for kernel in step.kernels()}
+        return sorted(used, key=lambda kernel: (order.get(kernel.kind, len(order)), kernel))
 
     # text
 

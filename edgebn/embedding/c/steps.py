@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from edgebn.embedding.c.functions import called
 from edgebn.embedding.c.kernels import Kernel
 from edgebn.embedding.c.memory import Buffer, Operand
-from edgebn.embedding.c.pointwise import EXPONENTIAL, GROWTH, TANGENT
 from edgebn.embedding.c.text import Code, Index, add, literal, multiply
 from edgebn.embedding.ports import FLOAT
 
@@ -130,13 +130,14 @@ class Fill(Step):
 
 @dataclass(eq=False)
 class Softmax(Step):
-    """y = exp(x − max x) / Σ exp(x − max x) along one axis."""
+    """y = exp(x − max x) / Σ exp(x − max x) along one axis; or its logarithm, x − max x − log Σ exp(x − max x)."""
 
     axis: int
+    logarithmic: bool = False
 
     def kernels(self) -> Sequence[Kernel]:
         """The inner loops that it calls."""
-        return (Kernel("exponential"),)
+        return [Kernel(name) for name in called("logarithm exponential" if self.logarithmic else "exponential")]
 
     def may_overwrite_its_input(self) -> bool:
         """Whether every element is read where its result is written."""
@@ -154,11 +155,15 @@ class Softmax(Step):
             )
             first = f"{names(x.buffer)}[{address(x, strides[0], index)}]"
             code(f"float largest = {first}, sum = 0.0f;")
-            extent = self.reads[0].shape[self.axis]
-            code(f"for (int r = 1; r < {extent}; r++)", f"    largest = largest < {source} ? {source} : largest;")
-            with code.block(f"for (int r = 0; r < {extent}; r++)"):
-                code(f"{target} = {EXPONENTIAL}({source} - largest);", f"sum += {target};")
-            code(f"for (int r = 0; r < {extent}; r++)", f"    {target} /= sum;")
+            every, others = (f"for (int r = {first}; r < {x.shape[self.axis]}; r++)" for first in (0, 1))
+            code(others, f"    largest = largest < {source} ? {source} : largest;")
+            if self.logarithmic:
+                code(every, f"    sum += exponential({source} - largest);", "const float rest = logarithm(sum);")
+                code(every, f"    {target} = {source} - largest - rest;")
+                return
+            with code.block(every):
+                code(f"{target} = exponential({source} - largest);", f"sum += {target};")
+            code(every, f"    {target} /= sum;")
 
 
 @dataclass(eq=False)
@@ -187,12 +192,28 @@ class ArgMax(Step):
             code(f"{names(y.buffer)}[{address(y, strides[1], index)}] = ({y.buffer.type})best;")
 
 
+JOINING = {
+    "L1": "value += {0} < 0.0f ? -{0} : {0};",
+    "L2": "value += {0} * {0};",
+    "Max": "value = value < {0} ? {0} : value;",
+    "Mean": "value += {0};",
+    "Min": "value = value > {0} ? {0} : value;",
+    "Sum": "value += {0};",
+    "SumSquare": "value += {0} * {0};",
+}
+"""How an element joins the value of a reduction."""
+
+
 @dataclass(eq=False)
 class Reduce(Step):
-    """y = the sum, mean, largest or smallest of x along some axes. `writes` keeps these axes, with one element."""
+    """y = the sum, mean, largest … of x along some axes. `writes` keeps these axes, with one element."""
 
     axes: tuple[int, ...]
     kind: str
+
+    def kernels(self) -> Sequence[Kernel]:
+        """The inner loops that it calls."""
+        return [Kernel(name) for name in called("square_root" if self.kind == "L2" else "")]
 
     def emit(self, code: Code, names: Names) -> None:
         """Write the loops."""
@@ -202,18 +223,14 @@ class Reduce(Step):
         inner, inner_strides = loops((x.transposed(self.axes),))
         with nest(code, outer) as index:
             start = address(x, strides[0], index)
-            initial = "0.0f" if self.kind in {"Sum", "Mean"} else f"{names(x.buffer)}[{start}]"
+            initial = f"{names(x.buffer)}[{start}]" if self.kind in {"Max", "Min"} else "0.0f"
             code(f"float value = {initial};")
             with nest(code, inner, "rstuvw") as inner_index:
                 element = f"{names(x.buffer)}[{add(start, offset(inner_strides[0], inner_index))}]"
-                code(
-                    {
-                        "Max": f"value = value < {element} ? {element} : value;",
-                        "Min": f"value = value > {element} ? {element} : value;",
-                    }.get(self.kind, f"value += {element};")
-                )
+                code(JOINING[self.kind].format(element))
             mean = f" / {literal(prod(x.shape[axis] for axis in self.axes))}" if self.kind == "Mean" else ""
-            code(f"{names(y.buffer)}[{address(y, strides[1], index)}] = value{mean};")
+            value = "square_root(value)" if self.kind == "L2" else f"value{mean}"
+            code(f"{names(y.buffer)}[{address(y, strides[1], index)}] = {value};")
 
 
 @dataclass(eq=False)
@@ -298,10 +315,8 @@ def expression(
 
 
 def exponentials(operations: Sequence[Applied]) -> Sequence[Kernel]:
-    """The function exponential and those that call it, as far as they are called."""
-    text = " ".join(each.expression for each in operations)
-    called = [Kernel(name) for name in (GROWTH, TANGENT) if name in text]
-    return [Kernel(EXPONENTIAL), *called] if called or EXPONENTIAL in text else []
+    """The functions of one number that operations call."""
+    return [Kernel(name) for name in called(" ".join(each.expression for each in operations))]
 
 
 def _element(operand: Operand, strides: Sequence[int], index: Sequence[Index], names: Names) -> str:
