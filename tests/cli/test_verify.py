@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,6 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgebn.cli import tables
+from edgebn.cli.verify import _progress
 from tests import command_line, digits
 from tests.conftest import Trained
 
@@ -158,3 +160,20 @@ def test_no_old_verdict_stays_where_there_is_none(trained: Trained, tmp_path: Pa
     (suite,) = ElementTree.parse(target).getroot()
     assert suite.attrib["errors"] == "1"
     assert suite.find("testcase/error") is not None
+
+
+def test_the_bar_knows_how_much_there_is_of_real_data(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    with _progress() as (on_data, on_samples):
+        on_data(2_000_000)
+        on_samples("data", 1_000_000)
+        time.sleep(0.3)
+        halfway = capsys.readouterr().err
+        on_samples("normal", 32)
+        time.sleep(0.3)
+        other = capsys.readouterr().err
+    assert re.search(r"data .*50%.*1,000,000", re.sub(r"\x1b\[[0-9;?]*\w", "", halfway))
+    assert "normal" in other
+    assert "%" not in re.sub(r"\x1b\[[0-9;?]*\w", "", other).splitlines()[-1]
