@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def verify(
     certificate: str | Path | None = None,
     trust: bool = False,
     on_samples: OnSamples | None = None,
+    on_data: Callable[[int], None] | None = None,
 ) -> Verdict:
     """Run a model and the ONNX file that should be the same on CPU on the same inputs, and compare every output.
 
@@ -49,9 +51,9 @@ def verify(
     and on two, and small models in onnx's reference evaluator too, which does not decide.
 
     A Keras model is also evaluated in float64; that is the truth. A channel passes if ONNX is no further from it than
-    four times what Keras in float32 is, plus 32 times what the channel moves when every weight is rounded once, plus 16
-    roundings of the channel's largest value. Where there is no truth, as between two ONNX files, the model is the
-    measure, with 84 roundings (1e-5). The logits of an output that ends in softmax or sigmoid are compared as well,
+    four times what Keras in float32 is, plus 12 to 32 times what the channel moves when every weight is rounded once,
+    plus 16 roundings of the channel's largest value. Where there is no truth, as between two ONNX files, the model is
+    the measure, with 84 roundings (1e-5). The logits of an output that ends in softmax or sigmoid are compared as well,
     where both show them. With `rtol` or `atol` numpy's rule, |a − b| ≤ atol + rtol·|b|, of the outputs takes its place.
 
     Args:
@@ -64,7 +66,8 @@ def verify(
         atol: of numpy's rule.
         certificate: where to write a certificate as JSON; golden vectors beside the file are replayed for it.
         trust: allow layers that run code which the model file brings along (Lambda).
-        on_samples: called with the name of a probe and how many of its samples are done.
+        on_samples: called with the name of a probe and how many of its samples are done; that of real data is `data`.
+        on_data: called before with how many samples of real data there are, if any.
 
     Raises:
         UsageError: if a path leads nowhere, an argument is out of range, or digits are asked for that the model does
@@ -81,7 +84,15 @@ def verify(
         files.check_writable(target)
         check_distinct([model_or_path, onnx_path], [target], data)
     reference, file = _open(model_or_path, onnx_path, trust=trust)
-    verdict = judge_pair(reference, file, data=data, seed=seed, rule=rule, on_samples=on_samples or _ignore)
+    verdict = judge_pair(
+        reference,
+        file,
+        data=data,
+        seed=seed,
+        rule=rule,
+        on_samples=on_samples or _ignore,
+        on_data=on_data or _ignore,
+    )
     if not verdict.passed:
         verdict = replace(verdict, culprit=_culprit(model_or_path, reference, file, trust=trust))
     path = Path(onnx_path)
@@ -149,5 +160,5 @@ def _culprit(model_or_path: Any, reference: Reference, file: OnnxFile, *, trust:
         return None
 
 
-def _ignore(_: str, __: int) -> None:
+def _ignore(*_: str | int) -> None:
     """Nobody wants to know how far it is."""

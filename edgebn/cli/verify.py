@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +67,7 @@ def verify(
             _refuse_with_one_model()
             result = edgebn.replay(model, certificate)
         else:
-            with _progress() as on_samples:
+            with _progress() as (on_data, on_samples):
                 result = edgebn.verify(
                     model,
                     onnx_model,
@@ -78,6 +78,7 @@ def verify(
                     certificate=certificate,
                     trust=trust,
                     on_samples=on_samples,
+                    on_data=on_data,
                 )
     if junit_path is not None:
         junit.write(junit_path, result)
@@ -123,16 +124,30 @@ def _error_in(junit_path: Path | None, name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[OnSamples]:
-    """A line on stderr that says which probe runs and how many of its samples are done: on a terminal only."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+def _progress() -> Iterator[tuple[Callable[[int], None], OnSamples]]:
+    """A line on stderr that says which probe runs and how many of its samples are done: on a terminal only.
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"), TimeElapsedColumn())
+    Of real data it is known how many there are; all other probes are short.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.completed:,}"), TimeElapsedColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("opening", total=None)
-        yield lambda probe, samples: progress.update(task, description=probe, completed=samples)
+    description, hidden = TextColumn("{task.description}"), not console.is_terminal
+    with Progress(description, *columns, console=console, transient=True, disable=hidden) as progress:
+        tasks = {"": progress.add_task("opening", total=None)}
+
+        def on_data(count: int) -> None:
+            progress.update(tasks[""], visible=False)
+            tasks["data"] = progress.add_task("data", total=count)
+
+        def on_samples(probe: str, samples: int) -> None:
+            progress.update(tasks.get(probe, tasks[""]), description=probe, completed=samples, visible=True)
+            if probe != "data" and "data" in tasks:
+                progress.remove_task(tasks.pop("data"))
+
+        yield on_data, on_samples
 
 
 def _show(result: Verdict | Replay) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from edgebn.verifying.probes import CLIP_SIDES, Inputs, Plan, Probe, random_prob
 from edgebn.verifying.sessions import Runtime, open_runtime
 
 _POOLS = ("normal", "uniform", "signed", "constants", "single elements", "border", "large")
+_MOST_POOLS, _WORK = 16, 1_000_000_000
+"""Pools of other seeds are tried while a side is missing: so many, and so many multiplications, at most."""
 _BATCH = 8
 _MOST_TENSORS = 512
 _LARGE = 50_000_000
@@ -28,13 +31,31 @@ def clip_sides_probe(plan: Plan, file: OnnxFile, names: tuple[str, ...]) -> tupl
         return None, 0, 0
     shown = file.showing([name for pair in clips for name in pair])
     runtime = open_runtime(shown, "off", 1)
-    pool = [random_probe(plan, name) for name in _POOLS]
-    candidates = tuple(np.concatenate(arrays) for arrays in zip(*(probe.inputs for probe in pool), strict=True))
     batch = plan.fixed_batch or (_BATCH if file.anatomy.multiplications < _LARGE else 1)
-    reached = np.concatenate(list(_reached(runtime, candidates, names, batch)))
+    candidates, reached = _pool(plan, runtime, names, batch)
+    for turn in range(1, _pools(plan, file)):
+        if reached.any(axis=0).all():
+            break
+        others, more = _pool(replace(plan, seed=plan.seed + turn), runtime, names, batch)
+        fresh = (more & ~reached.any(axis=0)).any(axis=1)
+        candidates = tuple(np.concatenate([a, b[fresh]]) for a, b in zip(candidates, others, strict=True))
+        reached = np.concatenate([reached, more[fresh]])
     chosen = _greedy(reached, plan.whole_batches(plan.samples))
     inputs = tuple(array[chosen] for array in candidates)
     return Probe(CLIP_SIDES, inputs, plan.batch_sizes), int(reached.any(axis=0).sum()), reached.shape[1]
+
+
+def _pools(plan: Plan, file: OnnxFile) -> int:
+    """How many can be afforded."""
+    work = file.anatomy.multiplications * plan.samples * len(_POOLS)
+    return max(1, min(_MOST_POOLS, _WORK // max(1, work)))
+
+
+def _pool(plan: Plan, runtime: Runtime, names: tuple[str, ...], batch: int) -> tuple[Inputs, NDArray[np.bool_]]:
+    """Samples of several kinds, and for each a row that says which sides it reaches."""
+    drawn = [random_probe(plan, name) for name in _POOLS]
+    samples = tuple(np.concatenate(arrays) for arrays in zip(*(probe.inputs for probe in drawn), strict=True))
+    return samples, np.concatenate(list(_reached(runtime, samples, names, batch)))
 
 
 def _reached(runtime: Runtime, inputs: Inputs, names: tuple[str, ...], batch: int) -> Iterator[NDArray[np.bool_]]:

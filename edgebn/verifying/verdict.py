@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
@@ -34,9 +34,12 @@ def judge_pair(
     seed: int = 0,
     rule: Rule | None = None,
     on_samples: OnSamples = lambda _, __: None,
+    on_data: Callable[[int], None] = lambda _: None,
 ) -> Verdict:
     """Compare `file` with `reference` on everything. See `edgebn.verify`."""
     real = open_data(reference.name, reference.inputs, data)
+    if real is not None:
+        on_data(real.samples)
     file = scored(file)
     candidate = open_candidate(reference, file)
     plan = plan_for(reference, candidate, seed, SAMPLES)

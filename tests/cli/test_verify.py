@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,8 +15,11 @@ import pytest
 from onnx import numpy_helper
 
 from edgebn.cli import tables
+from edgebn.cli.verify import _progress
 from tests import command_line, digits
 from tests.conftest import Trained
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +163,41 @@ def test_no_old_verdict_stays_where_there_is_none(trained: Trained, tmp_path: Pa
     (suite,) = ElementTree.parse(target).getroot()
     assert suite.attrib["errors"] == "1"
     assert suite.find("testcase/error") is not None
+
+
+def test_the_bar_knows_how_much_there_is_of_real_data(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    with _progress() as (on_data, on_samples):
+        on_data(2_000_000)
+        on_samples("data", 1_000_000)
+        time.sleep(0.3)
+        halfway = capsys.readouterr().err
+        on_samples("normal", 32)
+        time.sleep(0.3)
+        other = capsys.readouterr().err
+    assert re.search(r"data .*50%.*1,000,000", re.sub(r"\x1b\[[0-9;?]*\w", "", halfway))
+    assert "normal" in other
+    assert "%" not in re.sub(r"\x1b\[[0-9;?]*\w", "", other).splitlines()[-1]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_workflow_of_the_readme(
+    fails: bool, trained: Trained, wrong: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its command, in a folder with the two files; what it uploads is there if it fails as well."""
+    workflow = re.search(r"```yaml\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    assert workflow is not None
+    (line,) = re.findall(r"- run: edgebn (verify .*?) *#", workflow[1])
+    command, target = line.split(" > ")
+    shutil.copy(trained.keras, tmp_path / "model.keras")
+    shutil.copy(wrong if fails else trained.onnx, tmp_path / "model.onnx")
+    monkeypatch.chdir(tmp_path)
+    result = command_line.run(*command.split())
+    assert (result.exit_code, result.stderr) == (int(fails), "")
+    Path(target).write_text(result.stdout)
+    assert sorted(path.name for path in tmp_path.glob("verdict.*")) == ["verdict.json", "verdict.xml"]
+    assert json.loads(Path("verdict.json").read_text())["passed"] is not fails
+    (suite,) = ElementTree.parse("verdict.xml").getroot()
+    assert (int(suite.attrib["failures"]) > 0) == fails

@@ -125,6 +125,16 @@ def test_a_small_channel_has_a_small_tolerance() -> None:
     assert small < 1e-2 * 1e-3  # a fault of 1 % in the small one is found
 
 
+def test_the_channel_in_which_keras_is_furthest_off_says_how_often_the_model_rounds() -> None:
+    """One that it happens to get right shares in that; all of them right is no luck, and allows less."""
+    scales, sensitivity = np.ones(3), np.full(3, 1e-3)
+    least, some, most = (tolerance(scales, np.array([0.0, error, 0.0]), sensitivity)[0] for error in (1e-3, 5e-3, 1e-1))
+    assert least == pytest.approx(12e-3, rel=1e-3)
+    assert some == pytest.approx(20e-3, rel=1e-3)
+    assert most == pytest.approx(32e-3, rel=1e-3)
+    assert tolerance(scales, None, sensitivity)[0] == pytest.approx(32e-3, rel=1e-3)
+
+
 @drawn
 @given(pair=PAIRS, rtol=st.floats(0.0, 1.0), atol=st.floats(1e-30, 1e3))
 def test_numpys_rule_is_numpys(pair: tuple[np.ndarray, np.ndarray], rtol: float, atol: float) -> None:

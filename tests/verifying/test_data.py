@@ -39,12 +39,15 @@ def test_accuracy_on_the_callers_data(model: Any, tmp_path: Path) -> None:
     edgebn.fold_export(model, tmp_path / "model.onnx")
     done: list[tuple[str, int]] = []
     data = saved(tmp_path / "own.npz", series=x, y=labels)
-    verdict = edgebn.verify(model, tmp_path / "model.onnx", data=data, on_samples=lambda *given: done.append(given))
+    known: list[int] = []
+    called: dict[str, Any] = {"on_samples": lambda *given: done.append(given), "on_data": known.append}
+    verdict = edgebn.verify(model, tmp_path / "model.onnx", data=data, **called)
     (decisions,) = verdict.decisions
     assert verdict.passed
     assert (decisions.samples, decisions.changed) == (3000, 0)
     assert decisions.reference_accuracy == decisions.onnx_accuracy == pytest.approx(0.9)
     assert [count for probe, count in done if probe == "data"] == [1024, 2048, 3000]
+    assert known == [3000]
 
 
 def test_a_fault_in_the_last_sample_is_found(tmp_path: Path) -> None:
