@@ -36,7 +36,7 @@ _SAME_WEIGHTS = 1e-6
 """Of the largest weight: what another order of the same arithmetic changes in a folded one."""
 
 
-def locate(graph: Graph, check: QuickCheck, preference: Preference = Preference.FEWEST_NODES) -> str:
+def locate(graph: Graph, check: QuickCheck, preference: Preference = Preference.USUAL) -> str:
     """The first layer, or the first fold, by which what `graph` was made from and what is made of it differ.
 
     The plain graph comes first; then its folds are replayed, up to the first that changes the function.

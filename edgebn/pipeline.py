@@ -91,7 +91,7 @@ def fold_export(
     check_precision(precision, data, golden=golden, certificate=certificate)
     graph = open_graph(model_or_path, opset=opset, trust=trust, interface=interface)
     check_distinct([model_or_path], [out_path, report_path, certificate_path], data)
-    preference, tuning = tuned(lambda each: _folded(graph, each)[1]) if tune else (Preference.FEWEST_NODES, None)
+    preference, tuning = tuned(lambda each: _folded(graph, each)[1]) if tune else (Preference.USUAL, None)
     planned, folded = _folded(graph, preference)
     _describe(folded, graph, planned)
     proto = _lean(ir.to_proto(folded))
@@ -137,7 +137,7 @@ def inspect(model_or_path: Any, *, opset: int | None = None, trust: bool = False
     )
 
 
-def _folded(graph: Graph, preference: Preference = Preference.FEWEST_NODES) -> tuple[Plan, ir.Model]:
+def _folded(graph: Graph, preference: Preference = Preference.USUAL) -> tuple[Plan, ir.Model]:
     planned = plan(graph.view, preference=preference)
     folded = apply(planned, graph.model)
     tidy(folded)

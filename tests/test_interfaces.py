@@ -231,11 +231,18 @@ def test_every_format_takes_pixels(kind: str, tmp_path: Path) -> None:
     assert edgebn.verify(source, path).passed
 
 
-def test_a_saved_model_hides_its_logits_and_the_note_says_so(tmp_path: Path) -> None:
-    colours().export(tmp_path / "model", verbose=False)
-    (note,) = edgebn.fold_export(tmp_path / "model", tmp_path / "file.onnx", interface=Interface(output="logits")).notes
-    assert "not compared" in note
-    assert "give the .keras file instead" in note
+@pytest.mark.parametrize("output", ["logits", "probabilities", "class"])
+def test_the_scores_of_a_saved_model_are_compared(output: str, tmp_path: Path) -> None:
+    """It is one opaque call, which does not show what stands before its last softmax."""
+    source, path = tmp_path / "model", tmp_path / "file.onnx"
+    colours().export(source, verbose=False)
+    assert edgebn.fold_export(source, path, interface=Interface(output=output)).notes == ()
+    assert edgebn.verify(source, path).passed
+    wrong = onnx.load(path)
+    kernel = next(each for each in wrong.graph.initializer if len(each.dims) == 2)
+    kernel.CopyFrom(numpy_helper.from_array(1.01 * numpy_helper.to_array(kernel), kernel.name))
+    onnx.save(wrong, path)
+    assert not edgebn.verify(source, path).passed
 
 
 FILE = """<ir_version: 8, opset_import: ["": 18]> g ({kind} x) => (float[n,4] y) {{

@@ -50,8 +50,9 @@ def turn_clips_into_relus(ledger: Ledger, preference: Preference) -> None:
 
     The shift before them goes backward or stays, sign and shift behind them go forward, each as any affine would.
     Of images, sign and shift are a convolution of each channel alone, which runtimes compute together with a Relu,
-    in their own layout; Max and Min are not. RELUS has it so where that takes a node more, and where all signs are +.
+    in their own layout; Max and Min are not. For that, a clip that folding made may take a node of those that it saved.
     """
+    spare = ledger.saved()
     for node in ledger.view.nodes():
         edit = ledger.router.edit(node)
         last = edit.operators[-1] if edit and edit.operators else None
@@ -65,13 +66,13 @@ def turn_clips_into_relus(ledger: Ledger, preference: Preference) -> None:
             relu = (_for_each_channel(ledger, node, sign.after(shift)), relu[1])
             trail = Trail({node: replace(edit, operators=(*edit.operators[:-1], *relu))})
         forward = ledger.attempt(partial(ledger.router.forward, node.outputs[0], outer), trail)
-        if isinstance(forward, Trail) and _is_better(ledger.gain(forward), preference):
+        if isinstance(forward, Stop):
+            continue
+        gain = ledger.gain(forward)
+        for_speed = preference is not Preference.FEWEST_NODES and last is not edit.original and spare > 0
+        if gain < Cost() or (for_speed and isinstance(relu[0], Conv) and gain.nodes <= 1 and gain.elements < 0):
             ledger.router.edits.update(forward.edits)
-
-
-def _is_better(gain: Cost, preference: Preference) -> bool:
-    """Fewer nodes, or by preference fewer elements that pass through nodes that can not be fused."""
-    return gain.elements < 0 if preference is Preference.RELUS else gain < Cost()
+            spare -= gain.nodes
 
 
 def _for_each_channel(ledger: Ledger, node: ir.Node, a: Affine) -> Operator:

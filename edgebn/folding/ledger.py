@@ -55,6 +55,11 @@ class Ledger:
             total -= self._cost(node, before, Trail()) if before else Cost()
         return total
 
+    def saved(self) -> int:
+        """How many nodes fewer there are by all that has been settled."""
+        changed = [node for node in self.router.edits if node not in self.router.dead]
+        return len(self.router.dead) + sum(1 - len(self.words(node, Trail())) for node in changed)
+
     def _affected(self, trail: Trail) -> dict[ir.Node, None]:
         """The nodes that change, and their readers, which may come to stand behind what they can be fused with."""
         readers = (use[0] for node in trail.edits for use in self.router.uses(node.outputs[0]))

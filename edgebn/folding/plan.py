@@ -73,7 +73,7 @@ class _Split:
     forward: Affine | None = None
 
 
-def plan(view: View, steps: int | None = None, preference: Preference = Preference.FEWEST_NODES) -> Plan:
+def plan(view: View, steps: int | None = None, preference: Preference = Preference.USUAL) -> Plan:
     """Plan all affines of the graph, in topological order; or the first `steps` of them alone. Nothing is changed.
 
     The shapes of the graph's tensors must have been inferred; what has no shape is left alone.

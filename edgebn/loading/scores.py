@@ -17,20 +17,39 @@ _OPAQUE = ("PartitionedCall", "StatefulPartitionedCall")
 def giving(source: Source, probabilities: bool) -> Source:
     """`source` with probabilities as its only output, or with what stands before the last softmax or sigmoid.
 
-    Its `call` can only be traced, and raises InputError where the graph does not show its last operation.
+    The `call` of a Keras model can then only be traced, and raises InputError where the graph does not show its last
+    operation.
     """
+    if source.model is None:
+        return replace(source, call=_inlined(source, probabilities))
 
     def call(*tensors: Any) -> tuple[Any, ...]:
         (result,) = source.call(*tensors)
-        operation = _last(result)
-        if operation.type in _OPAQUE:
-            raise InputError(
-                f"{source.name}: does not show what stands before its last softmax, as a SavedModel does not; give the "
-                ".keras file instead"
-            )
-        return (_probabilities(result, operation) if probabilities else _logits(result, operation),)
+        return (_scores(source.name, result, probabilities),)
 
     return replace(source, call=call)
+
+
+def _inlined(source: Source, probabilities: bool) -> Callable[..., tuple[Any, ...]]:
+    """What a SavedModel calls, as one graph with constant weights that ends in the scores: its own hides them."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    tensorflow = backends.tensorflow()
+    signature = [tensorflow.TensorSpec(tensor.shape, tensor.dtype) for tensor in source.inputs]
+    traced = tensorflow.function(source.call, autograph=False).get_concrete_function(*signature)
+    with backends.silenced():
+        frozen = convert_variables_to_constants_v2(traced)
+    with frozen.graph.as_default():
+        scores = _scores(source.name, frozen.outputs[0], probabilities)
+    pruned = frozen.prune(frozen.inputs, [scores])
+    return lambda *tensors: tuple(pruned(*map(tensorflow.convert_to_tensor, tensors)))
+
+
+def _scores(name: str, result: Any, probabilities: bool) -> Any:
+    operation = _last(result)
+    if operation.type in _OPAQUE:
+        raise InputError(f"{name}: a compiled function hides what stands before its last softmax")
+    return _probabilities(result, operation) if probabilities else _logits(result, operation)
 
 
 def _last(tensor: Any) -> Any:

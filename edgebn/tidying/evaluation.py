@@ -1,11 +1,13 @@
 """What a graph computes of shapes alone: known before it runs, but for the extents that only the input decides.
 
-An extent is an integer, or the name of one that only the input decides (`batch`), or None where nothing is known.
+An extent is an integer, or the name of one that only the input decides (`batch`), or a product of these, or None where
+nothing is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
@@ -14,7 +16,16 @@ from numpy.typing import NDArray
 
 from edgebn.tidying.turning import constant
 
-Extent = int | str | None
+
+@dataclass(frozen=True)
+class Product:
+    """Of an integer and named extents, in order: not an integer alone, nor one name alone."""
+
+    factor: int
+    names: tuple[str, ...]
+
+
+Extent = int | str | Product | None
 Extents = NDArray[np.object_]
 _Evaluate = Callable[[ir.Node, Sequence[Extents]], Extents]
 
@@ -78,14 +89,45 @@ def _squeeze(node: ir.Node, given: Sequence[Extents]) -> Extents:
 
 def _product(node: ir.Node, given: Sequence[Extents]) -> Extents:
     """Of all elements of a vector."""
-    product: Extent = reduce(_times, given[0].reshape(-1).tolist(), _ONE)
+    product = product_of(given[0].reshape(-1).tolist())
     return np.array([product] if node.attributes.get_int("keepdims", 1) else product, object)
 
 
+def product_of(extents: Sequence[Extent]) -> Extent:
+    """Of all of them."""
+    return reduce(_times, extents, _ONE)
+
+
+def quotient(whole: Extent, part: Extent) -> Extent:
+    """whole / part, if that is one; None if it is not known to be."""
+    if whole is None or part is None:
+        return None
+    over, under = _factors(whole), _factors(part)
+    names = list(over.names)
+    for name in under.names:
+        if name not in names:
+            return None
+        names.remove(name)
+    return _extent(over.factor // under.factor, names) if under.factor and over.factor % under.factor == 0 else None
+
+
 def _times(one: Extent, other: Extent) -> Extent:
-    if one == 1 or other == 1:
-        return other if one == 1 else one
-    return one * other if isinstance(one, int) and isinstance(other, int) else None
+    if one is None or other is None:
+        return None
+    first, second = _factors(one), _factors(other)
+    return _extent(first.factor * second.factor, [*first.names, *second.names])
+
+
+def _factors(extent: int | str | Product) -> Product:
+    if isinstance(extent, Product):
+        return extent
+    return Product(extent, ()) if isinstance(extent, int) else Product(1, (extent,))
+
+
+def _extent(factor: int, names: Sequence[str]) -> Extent:
+    if not names or not factor:
+        return factor
+    return names[0] if factor == 1 and len(names) == 1 else Product(factor, tuple(sorted(names)))
 
 
 def _elementwise(operate: Callable[[int, int], int]) -> _Evaluate:

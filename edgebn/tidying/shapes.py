@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from edgebn.tidying.evaluation import Extent, evaluate, product_of, quotient
 from edgebn.tidying.evaluation import Extents as Computed
-from edgebn.tidying.evaluation import evaluate
 from edgebn.tidying.names import unique, value_names
 from edgebn.tidying.turning import constant
 
@@ -157,13 +157,20 @@ def _computed_target(reshape: ir.Node, known: Mapping[ir.Value, Computed]) -> li
     data, computed = reshape.inputs[0], known.get(reshape.inputs[1]) if reshape.inputs[1] else None
     if data is None or data.shape is None or computed is None or 0 in computed:
         return None
-    names = [None if isinstance(extent, int) else extent.value for extent in data.shape]
-    names += [None] * len(computed)
+    extents = [extent if isinstance(extent, int) else extent.value for extent in data.shape]
+    names = [extent if isinstance(extent, str) else None for extent in extents] + [None] * len(computed)
     target = [
         extent if isinstance(extent, int) else 0 if extent is not None and extent == name else -1
-        for extent, name in zip(computed, names, strict=False)
+        for extent, name in zip(_without_rest(computed.tolist(), extents), names, strict=False)
     ]
     return target if target.count(-1) <= 1 and min(target) >= -1 else None
+
+
+def _without_rest(target: list[Extent], extents: Sequence[Extent]) -> list[Extent]:
+    """The target with what a −1 in it stands for, where that is known: the rest of all elements."""
+    others = product_of([extent for extent in target if extent != -1])
+    rest = quotient(product_of(extents), others) if target.count(-1) == 1 else None
+    return [rest if extent == -1 and rest is not None else extent for extent in target]
 
 
 def write_reshape(

@@ -19,12 +19,12 @@ POSITIVE, BOTH, NEGATIVE = (0.5, 2.0, 1.5), (0.5, -2.0, 1.5), (-0.5, -2.0, -1.5)
 @pytest.mark.parametrize(
     ("preference", "scale", "expected"),
     [
+        (Preference.USUAL, POSITIVE, "Conv Relu Conv Concat"),
+        (Preference.USUAL, NEGATIVE, "Conv Relu Conv Concat"),
+        (Preference.USUAL, BOTH, "Conv Relu Conv Concat"),
         (Preference.FEWEST_NODES, POSITIVE, "Max Conv Concat"),
         (Preference.FEWEST_NODES, NEGATIVE, "Min Conv Concat"),
         (Preference.FEWEST_NODES, BOTH, "Conv Relu Conv Concat"),
-        (Preference.RELUS, POSITIVE, "Conv Relu Conv Concat"),
-        (Preference.RELUS, NEGATIVE, "Conv Relu Conv Concat"),
-        (Preference.RELUS, BOTH, "Conv Relu Conv Concat"),
         (Preference.NORMALIZATIONS, POSITIVE, "BatchNormalization Relu Conv Concat"),
         (Preference.NORMALIZATIONS, BOTH, "BatchNormalization Relu Conv Concat"),
         (Preference.UNFOLDED, BOTH, "Mul Add Relu Conv Concat"),
@@ -43,6 +43,6 @@ def test_what_is_left(preference: Preference, scale: tuple[float, ...], expected
     after = apply(planned, source)
     tidy(after)
     assert graphs.operators(after) == expected
-    folds = preference in {Preference.FEWEST_NODES, Preference.RELUS}
+    folds = preference in {Preference.USUAL, Preference.FEWEST_NODES}
     assert [type(fate) for fate in planned.fates] == [Folded if folds else Kept]
     graphs.assert_same(source, after, rng.normal(size=(3, 3, 4, 4)).astype(np.float32))

@@ -14,6 +14,8 @@ CONSTANTS = {
     "three": np.array([3]),
     "four": np.array([4]),
     "inner": np.array([1, 2]),
+    "pair": np.array([0, 1]),
+    "square": np.eye(6) * 2.0,
     "last": np.array([2, 3]),
     "minus": np.array([-1]),
 }
@@ -29,6 +31,13 @@ CHAINS = {
         "s = Shape(x) a = Slice(s, zero, three) k = ReduceProd<keepdims=0>(a, zero) u = Unsqueeze(k, zero) "
         "l = Gather(s, three) t = Concat<axis=0>(u, l) f = Reshape(x, t) y = Relu(f)",
         "Reshape Relu",
+    ),
+    # the way of an einsum: batch and heads as one, the rest as it comes
+    "a product of extents that only the input decides": (
+        f"{SHAPE} r = Gather(s, pair) k = ReduceProd(r) l = Gather(s, three) t = Concat<axis=0>(k, minus, l) "
+        "m = Reshape(x, t) e = MatMul(m, square) s2 = Shape(e) r2 = Gather(s2, pair) k2 = ReduceProd(r2) "
+        "t2 = Concat<axis=0>(k2, l) y = Reshape(e, t2)",
+        "Reshape MatMul Reshape",
     ),
     "arithmetic": (
         f"{SHAPE} a = Gather(s, two) b = Mul(a, two) c = Sub(b, one) d = Add(c, one) e = Max(d, four) "
@@ -61,4 +70,9 @@ def test_chains_of_shapes_become_constants(case: str) -> None:
     assert tidied(f"(float[n,4,5,6] x) => (float[{result}] y) {{ {text} }}", IMAGE, **constants) == expected
 
 
-RANKS = {"a product of extents": "n,b,c", "with the batch in the product": "b,c", "a matrix of extents": "a,b"}
+RANKS = {
+    "a product of extents that only the input decides": "b,c",
+    "a product of extents": "n,b,c",
+    "with the batch in the product": "b,c",
+    "a matrix of extents": "a,b",
+}
