@@ -186,9 +186,9 @@ class Comparison:
     float64 (None where it can not be had). `sensitivity` is how far the output moves when every weight is rounded once.
     Every channel has its own tolerance: `channel` is the one that uses most of it, `tolerance` is that channel's, and
     `used` the share that is used, at most 1 if `passed`. `not_finite` counts elements of the reference that are NaN or
-    infinite; a probe that feeds such numbers is not `required` to pass. `changed_labels` counts samples whose argmax
-    differs (None where the output is not a row of scores). `threads` is 0 for onnx's own reference evaluator. The
-    output `logits of X` is what stands before the last softmax or sigmoid of X.
+    infinite, where nothing is required; a probe that feeds such numbers is not `required` to pass. `changed_labels`
+    counts samples whose argmax differs (None where the output is not a row of scores). `threads` is 0 for onnx's own
+    reference evaluator. The output `logits of X` is what stands before the last softmax or sigmoid of X.
     """
 
     output: str

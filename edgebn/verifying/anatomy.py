@@ -18,6 +18,12 @@ _CALCULATES = frozenset({"Add", "Clip", "Concat", "Div", "Max", "Min", "Mod", "M
 _ROUNDS_AT_ONE = frozenset({"Celu", "Elu", "Erf", "Gelu", "Log", "LogSoftmax", "Mish", "Selu", "Sigmoid", "Softplus"})
 """They pass through numbers of size 1 on their way to smaller ones, and so round as if the result were that large."""
 _UNKNOWN_EXTENT = 32
+_FLOATS = {
+    ir.DataType.BFLOAT16: "bfloat16",
+    ir.DataType.FLOAT16: "float16",
+    ir.DataType.FLOAT: "float32",
+    ir.DataType.DOUBLE: "float64",
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,7 @@ class Anatomy:
     rounds_at_one     the outputs that round as numbers of size 1 do
     choices           of every output that is the index of the largest of some scores: their name, axis, keepdims
     made_of_floats    the outputs that are no floats and depend on some: rounding may tip them
+    dtypes            of every output those of the floats that it is made of, constants left out
     """
 
     multiplications: int
@@ -41,6 +48,7 @@ class Anatomy:
     rounds_at_one: frozenset[str]
     choices: dict[str, tuple[str, int, bool]]
     made_of_floats: frozenset[str]
+    dtypes: dict[str, frozenset[str]]
 
 
 def anatomy(model: ir.Model) -> Anatomy:
@@ -62,6 +70,7 @@ def anatomy(model: ir.Model) -> Anatomy:
         rounds_at_one=frozenset(value.name or "" for value in graph.outputs if _is_rounded_at_one(value)),
         choices=dict(_choices(graph)),
         made_of_floats=frozenset(value.name or "" for value in graph.outputs if _is_made_of_floats(value)),
+        dtypes=_dtypes(graph),
     )
 
 
@@ -87,6 +96,21 @@ def _is_made_of_floats(value: ir.Value) -> bool:
                 pending.append(each)
         seen.add(id(node))
     return False
+
+
+def _dtypes(graph: ir.Graph) -> dict[str, frozenset[str]]:
+    """What rounds on the way to each output: constants do not, however they are stored and cast."""
+    found = {value: _float(value) for value in graph.inputs}
+    for node in graph:
+        before = [found[value] for value in node.inputs if value is not None and value in found]
+        if before:
+            found.update({value: _float(value).union(*before) for value in node.outputs})
+    return {value.name or "": found.get(value, _float(value)) for value in graph.outputs}
+
+
+def _float(value: ir.Value) -> frozenset[str]:
+    name = _FLOATS.get(value.dtype) if value.dtype is not None else None
+    return frozenset() if name is None else frozenset({name})
 
 
 def _multiplications(node: ir.Node) -> int:

@@ -92,7 +92,8 @@ class Expecting:
         exact: tuple[NDArray[Any] | None, ...]
         if self.reference.truth is not None:
             exact = self.reference.truth.run(inputs)
-            moves = self.reference.truth.sensitivity(inputs, exact)
+            known = tuple(map(_where_finite, exact, outputs))
+            moves = self.reference.truth.sensitivity(inputs, known)
         else:
             exact = (None,) * len(outputs)
             base, *moved = (self._run(twin, inputs) for twin in self._twins)
@@ -106,6 +107,26 @@ class Expecting:
         starts = range(0, len(inputs[0]), self._fixed)
         parts = [self._base(twin, tuple(array[start : start + self._fixed] for array in inputs)) for start in starts]
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def _precisions(reference: Reference, candidate: Candidate) -> list[compare.Precision]:
+    """In what roundings each output is counted: the file's where there is a truth, else the coarser of both."""
+    anatomy = candidate.file.anatomy
+    names = [candidate.runtimes[0].outputs[position].name for position in candidate.match.outputs]
+    found = []
+    for tensor, name in zip(reference.outputs, names, strict=True):
+        dtypes = set(anatomy.dtypes[name])
+        if reference.file is not None:
+            dtypes |= reference.file.anatomy.dtypes[tensor.name]
+        elif reference.truth is None:
+            dtypes.add(tensor.dtype)
+        found.append(compare.coarsest(dtypes))
+    return found
+
+
+def _where_finite(exact: NDArray[Any], reference: NDArray[Any]) -> NDArray[Any]:
+    """`exact`, and NaN where the reference is not finite."""
+    return compare.excusing(exact, reference, None)
 
 
 def _batch(inputs: Inputs) -> int:
@@ -164,6 +185,7 @@ class Judge:
         rounded = candidate.file.anatomy.rounds_at_one
         names = [candidate.runtimes[0].outputs[position].name for position in candidate.match.outputs]
         self._floors = [1.0 if name in rounded else 0.0 for name in names]
+        self._precisions = _precisions(reference, candidate)
 
     def take(self, parts: Iterable[tuple[Probe, tuple[Expected, ...]]]) -> None:
         """Run and compare one probe."""
@@ -205,7 +227,8 @@ class Judge:
 
     def expected_tallies(self) -> list[ExpectedTally]:
         """Empty ones, for one probe."""
-        return [ExpectedTally(self.reference.trusted, floor) for floor in self._floors]
+        pairs = zip(self._floors, self._precisions, strict=True)
+        return [ExpectedTally(self.reference.trusted, floor, precision) for floor, precision in pairs]
 
     def has_shape(self, runtime: Runtime, index: int, actual: NDArray[Any], expected: NDArray[Any]) -> bool:
         """Whether an output has the shape of the reference's; raise InputError if not, unless it is onnx's evaluator.

@@ -42,7 +42,7 @@ class OnnxFile:
             for value in twin.graph.initializers.values():
                 if value.const_value is not None and _is_weight(value):
                     weight = value.const_value.numpy()
-                    side = rng.choice((-np.inf, np.inf), weight.shape).astype(np.float32)
+                    side = rng.choice((-np.inf, np.inf), weight.shape).astype(weight.dtype)
                     with np.errstate(over="ignore"):
                         moved = np.nextafter(weight, side)
                     kept = (weight == 0.0) | ~np.isfinite(moved)
@@ -75,6 +75,6 @@ def in_memory(name: str, content: bytes, model: ir.Model) -> OnnxFile:
 
 def _is_weight(value: ir.Value) -> bool:
     """Whether the constant is multiplied or added; the factors of a Resize decide how large its result is."""
-    if value.const_value is None or value.const_value.dtype != ir.DataType.FLOAT:
+    if value.const_value is None or value.const_value.dtype not in {ir.DataType.DOUBLE, ir.DataType.FLOAT}:
         return False
     return not any(usage.node.op_type in {"Resize", "Upsample"} for usage in value.uses())

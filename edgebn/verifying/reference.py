@@ -15,7 +15,7 @@ from edgebn.errors import InputError
 from edgebn.loading import Source, Tensor
 from edgebn.loading.precision import computes_in, in_precision
 from edgebn.loading.scores import with_logits as with_keras_logits
-from edgebn.verifying.compare import DISTRUST, absolute, channels
+from edgebn.verifying.compare import DISTRUST, absolute, channels, magnitudes
 from edgebn.verifying.endings import endings, with_logits
 from edgebn.verifying.onnx_files import OnnxFile
 from edgebn.verifying.sessions import Runtime, open_runtime
@@ -99,9 +99,9 @@ class Truth:
 
 
 def largest_moves(outputs: Outputs, moved: list[Outputs]) -> tuple[NDArray[np.float64], ...]:
-    """For each output and channel, how far the furthest of `moved` is from it."""
+    """For each output and channel, how far the furthest of `moved` is from it, where both are finite."""
     return tuple(
-        np.maximum.reduce([channels(absolute(other[index], output)) for other in moved])
+        np.maximum.reduce([channels(magnitudes(absolute(other[index], output))) for other in moved])
         for index, output in enumerate(outputs)
     )
 

@@ -49,6 +49,12 @@ class Expected:
     sensitivity: Columns
     slack: NDArray[np.float64] | None = None
 
+    def truth(self, count: int | None = None) -> NDArray[Any] | None:
+        """`exact` of the first samples; where the reference itself is not finite, what that is."""
+        if self.exact is None:
+            return None
+        return compare.excusing(self.exact[:count], self.reference[:count], None)
+
     def wrong(self, actual: NDArray[Any]) -> int:
         """How many elements of the first samples, none of them floats, are further off than they may be."""
         reference = self.reference[: len(actual)]
@@ -64,6 +70,7 @@ class ExpectedTally:
 
     trusted: float
     floor: float
+    precision: compare.Precision = compare.FLOAT32
     scales: Columns = field(default_factory=lambda: np.zeros(()))
     exact_scales: Columns = field(default_factory=lambda: np.zeros(()))
     reference_error: Columns = field(default_factory=lambda: np.zeros(()))
@@ -79,11 +86,12 @@ class ExpectedTally:
         self.sensitivity = np.maximum(self.sensitivity, expected.sensitivity)
         self.not_finite += int(reference.size - np.isfinite(reference.astype(np.float64, copy=False)).sum())
         self.elements += reference.size
-        if expected.exact is None:
+        exact = expected.truth()
+        if exact is None:
             self.has_truth = False
             return
-        self.exact_scales = np.maximum(self.exact_scales, compare.channels(compare.magnitudes(expected.exact)))
-        error = compare.channels(compare.absolute(reference, expected.exact))
+        self.exact_scales = np.maximum(self.exact_scales, compare.channels(compare.magnitudes(exact)))
+        error = compare.channels(compare.absolute(reference, exact))
         self.reference_error = np.maximum(self.reference_error, error)
 
     @property
@@ -96,12 +104,15 @@ class ExpectedTally:
         """Of each channel the tolerance, the sensitivity that it rests on, and the scale."""
         if self.is_trusted:
             scales, sensitivity, error = self.exact_scales, self.sensitivity, self.reference_error
-            return compare.tolerance(np.maximum(scales, self.floor), error, sensitivity), sensitivity, scales
+            return self._tolerance(scales, error, sensitivity), sensitivity, scales
         sensitivity = self.sensitivity
-        if self.has_truth:  # an overflow in float32 is no rounding, nor does another model say how this one rounds
+        if self.has_truth:  # an overflow in float64 is no rounding, nor does another model say how this one rounds
             most = np.where(np.isinf(self.reference_error), 0.0, compare.DISTRUST * self.scales)
             sensitivity = np.minimum(sensitivity, most / compare.SENSITIVITY_FACTOR)
-        return compare.tolerance(np.maximum(self.scales, self.floor), None, sensitivity), sensitivity, self.scales
+        return self._tolerance(self.scales, None, sensitivity), sensitivity, self.scales
+
+    def _tolerance(self, scales: Columns, error: Columns | None, sensitivity: Columns) -> Columns:
+        return compare.tolerance(np.maximum(scales, self.floor), error, sensitivity, self.precision)
 
 
 @dataclass(eq=False)
@@ -119,17 +130,20 @@ class Tally:
 
     def add(self, actual: NDArray[Any], expected: Expected) -> None:
         """Compare more samples; what is expected may be of more than there are."""
-        reference = np.asarray(expected.reference[: len(actual)])
+        count = len(actual)
+        reference = np.asarray(expected.reference[:count])
+        exact = None if expected.exact is None else expected.exact[:count]
+        actual = compare.excusing(actual, reference, exact)
         self.difference = np.maximum(self.difference, compare.channels(compare.absolute(actual, reference)))
-        if expected.exact is not None:
-            error = compare.channels(compare.absolute(actual, expected.exact[: len(actual)]))
+        if (truth := expected.truth(count)) is not None:
+            error = compare.channels(compare.absolute(actual, truth))
             self.error = np.maximum(self.error, error)
         self.smallest_rtol = max(self.smallest_rtol, compare.smallest_rtol(actual, reference))
         if self.rule.name == "numpy":
             self.excess = max(self.excess, compare.numpy_excess(actual, reference, *self.rule.tolerances))
         if reference.dtype.kind not in "fV":  # V: numpy's kind of bfloat16
             self.wrong = (self.wrong or 0) + expected.wrong(actual)
-        self.samples += len(actual)
+        self.samples += count
         changed = compare.changed_labels(actual, reference)
         self.changed_labels = None if changed is None else (self.changed_labels or 0) + changed
 
@@ -148,7 +162,7 @@ class Tally:
         return Comparison(
             **named,
             samples=self.samples,
-            difference=compare.distance(self.difference, expected.scales),
+            difference=compare.distance(self.difference, expected.scales, expected.precision),
             error=self._from_truth(expected, self.error),
             reference_error=self._from_truth(expected, expected.reference_error),
             sensitivity=float(sensitivity[worst]),
@@ -162,4 +176,4 @@ class Tally:
         )
 
     def _from_truth(self, expected: ExpectedTally, errors: Columns) -> Distance | None:
-        return compare.distance(errors, expected.exact_scales) if expected.is_trusted else None
+        return compare.distance(errors, expected.exact_scales, expected.precision) if expected.is_trusted else None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebn.verifying.candidate import Candidate
-from edgebn.verifying.compare import EPSILON, PLAIN_ROUNDINGS, absolute
+from edgebn.verifying.compare import EPSILON, PLAIN_ROUNDINGS, Precision, absolute, coarsest
 from edgebn.verifying.reference import Inputs, Reference
 from edgebn.verifying.sessions import Runtime, open_runtime
 
@@ -39,7 +39,8 @@ def tipping(reference: Reference, candidate: Candidate) -> list[Tips]:
         if name in file.anatomy.choices:
             scores, axis, keeps = file.anatomy.choices[name]
             runtime = open_runtime(file.showing([scores]), "off", 1)
-            found.append(partial(_chosen, reference, runtime, order, axis, keeps))
+            precision = coarsest(file.anatomy.dtypes[name])
+            found.append(partial(_chosen, reference, runtime, order, axis, keeps, precision))
         else:
             found.append(partial(_stepped, name in file.anatomy.made_of_floats))
     return found
@@ -51,6 +52,7 @@ def _chosen(
     order: tuple[str, ...],
     axis: int,
     keeps: bool,
+    precision: Precision,
     inputs: Inputs,
     _: NDArray[Any],
 ) -> Slack:
@@ -61,7 +63,7 @@ def _chosen(
     if scores.shape[axis] < 2:
         return None
     ordered = np.moveaxis(np.sort(np.asarray(scores, np.float64), axis=axis), axis, 0)
-    allowed = 2.0 * PLAIN_ROUNDINGS * EPSILON * np.abs(ordered).max(axis=0)
+    allowed = 2.0 * precision.roundings * precision.epsilon * np.abs(ordered).max(axis=0)
     slack: NDArray[np.float64] = np.where(absolute(ordered[-1], ordered[-2]) <= allowed, np.inf, 0.0)
     return np.asarray(np.expand_dims(slack, axis) if keeps else slack)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
@@ -22,6 +22,8 @@ from edgebn.verifying.tally import Expected, Rule
 
 PACKAGES = ("edgebn", "numpy", "onnx", "onnxruntime")
 _KERAS_PACKAGES = ("edgebn", "keras", "numpy", "onnx", "onnxruntime", "tensorflow")
+
+_SHOWN = 5
 
 Parts = Iterator[tuple[Probe, tuple[Expected, ...]]]
 
@@ -116,9 +118,19 @@ def _notes(judge: Judge) -> Iterator[str]:
     for index, output in enumerate(outputs):
         if index not in found.finite:
             yield f"{output.name}: was finite on no probe, so that nothing could be compared"
+        elif probes := _not_finite(found.comparisons, output.name):
+            shown = ", ".join(probes[:_SHOWN]) + (" and others" if len(probes) > _SHOWN else "")
+            name = judge.reference.name
+            yield f"{output.name}: {name} itself is not finite everywhere on {shown}; nothing is required there"
     suspects = {(each.output, each.optimisation) for each in found.comparisons if _is_suspect(each)}
     for name, level in sorted(suspects):
         yield f"{name}: onnx's {level} differs by more than rounding"
+
+
+def _not_finite(comparisons: Iterable[Comparison], output: str) -> list[str]:
+    """The probes, all of finite numbers, on which the reference gives others."""
+    named = (each.probe for each in comparisons if each.output == output and each.required and each.not_finite)
+    return list(dict.fromkeys(named))
 
 
 def _plan_notes(plan: Plan) -> Iterator[str]:

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 import edgebn
 from edgebn import backends
 from edgebn.verifying.compare import EPSILON
+from edgebn.verifying.reference import largest_moves
 from edgebn.verifying.tally import Expected, ExpectedTally, Rule, Tally
 from tests import keras_models
 from tests.verifying.test_mismatch import written
@@ -136,9 +137,90 @@ def tallied(reference: np.ndarray, exact: np.ndarray, actual: np.ndarray, sensit
 def test_an_overflow_in_float32_excuses_nothing() -> None:
     """Where Keras overflows and float64 does not, the file is held to what is finite in Keras, without a bonus."""
     reference, exact = np.float32([[np.inf, 1.0], [2.0, 3.0]]), np.array([[1e40, 1.0], [2.0, 3.0]])
-    assert tallied(reference, exact, reference)
-    assert not tallied(reference, exact, reference + np.float32([[0.0, 0.0], [1e-3, 0.0]]))
-    assert not tallied(reference, exact, np.float32([[1e38, 1.0], [2.0, 3.0]]))
+    sensitivity = float(
+        largest_moves((np.where(np.isinf(reference), np.nan, exact),), [(exact * (1 + 1e-7),)])[0].max()
+    )
+    assert sensitivity < 1e-6
+    assert tallied(reference, exact, reference, sensitivity)
+    assert not tallied(reference, exact, reference + np.float32([[0.0, 0.0], [1e-3, 0.0]]), sensitivity)
+    assert not tallied(reference, exact, np.float32([[1e38, 1.0], [2.0, 3.0]]), sensitivity)
+    assert not tallied(reference, exact, np.float32([[np.inf, np.nan], [2.0, 3.0]]), sensitivity)
+
+
+@pytest.mark.parametrize("reference", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    ("exact", "actual", "passes"),
+    [
+        (5.0, np.nan, True),  # the reference overflows on the way, and so may the file
+        (5.0, -np.inf, True),
+        (5.0, 5.001, True),
+        (5.0, 7.0, False),  # no overflow: another function
+        (np.nan, 7.0, True),
+        (None, 7.0, True),
+    ],
+)
+def test_nothing_is_required_where_the_reference_is_not_finite(
+    reference: float, exact: float | None, actual: float, passes: bool
+) -> None:
+    truth = None if exact is None else np.array([[exact, 1.0]])
+    assert tallied(np.float32([[reference, 1.0]]), truth, np.float32([[actual, 1.0]]), 0.0) == passes
+
+
+def test_a_reference_that_is_not_finite_is_reported(tmp_path: Path) -> None:
+    log = "(float[n,4] x) => (float[n,4] y) { y = Log(x) }"
+    path = written(tmp_path / "log.onnx", log)
+    guarded = "(float[n,4] x) => (float[n,4] y) { l = Log(x) n = IsNaN(l) y = Where(n, zero, l) }"
+    other = written(tmp_path / "guarded.onnx", guarded, zero=np.array(0.0))
+    verdict = edgebn.verify(path, other)
+    assert verdict.passed
+    (note,) = verdict.notes
+    assert note.startswith("y: log.onnx itself is not finite everywhere on normal, signed, constants,")
+    assert not edgebn.verify(other, path).passed
+
+
+DOUBLE = "(double[n,6] x) => (double[n,2] y) { y = MatMul(x, k) }"
+THROUGH_FLOAT = (
+    "(double[n,6] x) => (double[n,2] y) { c = Cast<to=1>(x) f = MatMul(c, k) y = Cast<to=11>(f) }",
+    "(double[n,6] x) => (double[n,2] y) { c = Cast<to=1>(x) f = Gemm(c, k) y = Cast<to=11>(f) }",
+)
+
+
+def saved(path: Path, text: str, kernel: np.ndarray) -> Path:
+    """The graph `text` with the initializer `k` in its own dtype."""
+    proto = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 18]> g {text}')
+    proto.graph.initializer.append(numpy_helper.from_array(kernel, "k"))
+    onnx.save(proto, path)
+    return path
+
+
+def test_a_file_in_float64_is_judged_in_its_own_roundings(tmp_path: Path) -> None:
+    kernel = np.random.default_rng(0).normal(size=(6, 2))
+    first = saved(tmp_path / "a.onnx", DOUBLE, kernel)
+    assert edgebn.verify(first, saved(tmp_path / "b.onnx", DOUBLE.replace("MatMul", "Gemm"), kernel)).passed
+    assert not edgebn.verify(first, saved(tmp_path / "c.onnx", DOUBLE, kernel * (1.0 + 1e-9))).passed
+    in_float = [
+        saved(tmp_path / f"{index}.onnx", text, kernel.astype(np.float32)) for index, text in enumerate(THROUGH_FLOAT)
+    ]
+    assert edgebn.verify(*in_float).passed
+
+
+@pytest.mark.parametrize(("factor", "passes"), [(1.0, True), (1.005, True), (1.05, False)])
+def test_a_file_in_float16_is_judged_in_its_own_roundings(factor: float, passes: bool, tmp_path: Path) -> None:
+    kernel = np.random.default_rng(0).normal(size=(6, 2))
+    text = "(float16[n,6] x) => (float16[n,2] y) { y = MatMul(x, k) }"
+    first, second = (
+        saved(tmp_path / f"{each}.onnx", text, (each * kernel).astype(np.float16)) for each in (1.0, factor)
+    )
+    assert edgebn.verify(first, second).passed == passes
+
+
+def test_weights_in_float16_do_not_make_a_file_coarse(tmp_path: Path) -> None:
+    kernel = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float16)
+    text = "(float[n,6] x) => (float[n,2] y) { c = Cast<to=1>(k) y = MatMul(x, c) }"
+    first = saved(tmp_path / "a.onnx", text, kernel)
+    wrong = saved(tmp_path / "b.onnx", text, np.nextafter(kernel, np.float16(np.inf)))
+    assert edgebn.verify(first, first).passed
+    assert not edgebn.verify(first, wrong).passed
 
 
 def test_a_truth_from_which_keras_itself_is_far_is_none() -> None:
