@@ -32,8 +32,8 @@ class _Tally:
     def add(self, ours: NDArray[Any], smaller: NDArray[Any], labels: NDArray[Any] | None) -> None:
         """Compare more samples."""
         apart = np.abs(np.subtract(smaller, ours, dtype=np.float64))
-        self.max_abs = max(self.max_abs, float(apart.max(initial=0.0)))
-        self.largest = max(self.largest, float(np.abs(ours).max(initial=0.0)))
+        self.max_abs = float(np.maximum(self.max_abs, apart.max(initial=0.0)))  # unlike max(), NaN where there is one
+        self.largest = float(np.maximum(self.largest, np.abs(ours).max(initial=0.0)))
         self.scores = self.scores and ours.ndim == 2 and ours.shape[1] > 1
         if not self.scores:
             return

@@ -6,6 +6,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from edgebn.tidying.constants import fold_constants
+from edgebn.tidying.duplicates import drop_duplicates
 from edgebn.tidying.identities import drop_identities
 from edgebn.tidying.layout import (
     join_reshapes,
@@ -51,6 +52,7 @@ def tidy(model: ir.Model) -> None:
     merge_pads(model.graph)
     _shorten(model)
     reductions_to_pools(model.graph)
+    drop_duplicates(model)
     common.RemoveUnusedOpsetsPass()(model)
     make_conv_attributes_explicit(model)
     name_constants(model)

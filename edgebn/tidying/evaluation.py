@@ -45,8 +45,16 @@ def evaluate(graph: ir.Graph) -> dict[ir.Value, Extents]:
         elif node.op_type in _RULES and node.domain == "" and any(value in known for value in node.inputs if value):
             inputs = [_look_up(known, value) for value in node.inputs]
             given = [value for value in inputs if value is not None]
-            _note(known, node, _RULES[node.op_type](node, given) if len(given) == len(inputs) else None)
+            _note(known, node, _result(node, given) if len(given) == len(inputs) else None)
     return known
+
+
+def _result(node: ir.Node, given: Sequence[Extents]) -> Extents | None:
+    """By the operator's rule; None where an index or an axis is itself what only the input decides."""
+    try:
+        return _RULES[node.op_type](node, given)
+    except (IndexError, TypeError, ValueError):
+        return None
 
 
 def _note(known: dict[ir.Value, Extents], node: ir.Node, value: Extents | None) -> None:

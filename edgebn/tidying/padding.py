@@ -64,9 +64,11 @@ def _takes(reader: ir.Node, pad: ir.Node, widths: Sequence[int]) -> bool:
 
 
 def _sees_all(pool: ir.Node, widths: Sequence[int]) -> bool:
-    """Whether no window sees nothing but border, and the pool has no border or rounding of its own."""
+    """Whether no window sees nothing but border, and the pool has no border, rounding or positions of its own."""
     sizes, attributes = pool.attributes.get_ints("kernel_shape", ()), pool.attributes
-    plain = not any(attributes.get_ints("pads", ())) and not attributes.get_int("ceil_mode", 0)
+    plain = (
+        not any(attributes.get_ints("pads", ())) and not attributes.get_int("ceil_mode", 0) and len(pool.outputs) == 1
+    )
     dense = all(dilation == 1 for dilation in attributes.get_ints("dilations", ()))
     return plain and dense and all(width < size for width, size in zip(widths, (*sizes, *sizes), strict=True))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
@@ -12,6 +11,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from edgebn.tidying.evaluation import Extent, evaluate, product_of, quotient
 from edgebn.tidying.evaluation import Extents as Computed
+from edgebn.tidying.logs import quiet
 from edgebn.tidying.names import unique, value_names
 from edgebn.tidying.turning import constant
 
@@ -91,15 +91,13 @@ def _merged(inferred: ir.Shape | None, given: ir.Shape) -> ir.Shape:
 
 
 def _infer(model: ir.Model) -> None:
-    quiet, opset = logging.getLogger("onnx_ir"), model.opset_imports[""]
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
+    opset = model.opset_imports[""]
     model.opset_imports[""] = max(opset, _KNOWS_COMPUTED_SHAPES)
     try:
-        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+        with quiet():
+            ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
     finally:
         model.opset_imports[""] = opset
-        quiet.setLevel(level)
     for node in model.graph.all_nodes():
         if node.op_type in _NO_TENSORS and node.domain == "":
             _forget(node.outputs[0])  # the pass takes them for tensors

@@ -53,6 +53,10 @@ CHAINS = {
         "s = Shape<start=3>(x) h = Cast<to=1>(s) r = Sqrt(h) y = Div(x, r)",
         "Div",
     ),
+    "an index that only the input decides": (
+        f"{SHAPE} u = Slice(s, zero, n1) p = ReduceProd(u) c = Cast<to=1>(p) y = Mul(x, c)",
+        "Shape Gather Slice ReduceProd Cast Mul",
+    ),
     "a matrix of extents": (
         "s = Shape<start=1>(x) u = Unsqueeze(s, zero) m = Concat<axis=1>(u, u) h = Cast<to=1>(m) "
         "w = ReduceMean<keepdims=0>(x) y = Mul(h, w)",

@@ -64,3 +64,10 @@ def test_each_reader_decides_for_itself() -> None:
         p = Pad(x, wide) y = Conv(p, kernel) z = {MAX}(p)
     }}"""
     assert tidied(text, IMAGE, **CONSTANTS) == "Pad Conv MaxPool"
+
+
+def test_positions_of_the_largest_count_the_border() -> None:
+    text = f"""(float[n,4,5,6] x) => (float[n,c,h,w] y, int64[n,c,h,w] i) {{
+        r = Relu(x) p = Pad(r, wide) y, i = {MAX}(p)
+    }}"""
+    assert tidied(text, IMAGE, wide=CONSTANTS["wide"]) == "Relu Pad MaxPool"
