@@ -13,10 +13,12 @@ import pytest
 from onnx import numpy_helper
 
 import edgebn
-from edgebn import pipeline
+from edgebn import backends, pipeline
 from edgebn.algebra import Affine, Outcome
 from tests import keras_models
 from tests.folding.faults import FAULTS
+from tests.verifying import networks
+from tests.verifying.test_mismatch import written
 from tests.verifying.test_weak_spots import tampered
 
 PLANTS = {fault.name: fault.plant for fault in FAULTS}
@@ -132,3 +134,186 @@ def test_a_file_that_was_changed_is_told_from_what_edgebn_writes(tmp_path: Path)
     culprit = edgebn.verify(model, tmp_path / "wrong.onnx").culprit
     assert culprit is not None
     assert "conv/Conv" in culprit
+
+
+@pytest.fixture(scope="module")
+def residual(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    model, path = networks.residual(), tmp_path_factory.mktemp("residual") / "right.onnx"
+    edgebn.fold_export(model, path)
+    return model, path
+
+
+def culprit(model: Any, proto: onnx.ModelProto, folder: Path) -> str:
+    onnx.save(proto, folder / "wrong.onnx")
+    found = edgebn.verify(model, folder / "wrong.onnx").culprit
+    assert found is not None
+    return found
+
+
+def spelled_otherwise(proto: onnx.ModelProto) -> None:
+    """What says the same: attributes that are so anyway, names, an axis from the other end, a node in between."""
+    for node in proto.graph.node:
+        if node.op_type == "Conv":
+            node.attribute.append(onnx.helper.make_attribute("auto_pad", "NOTSET"))
+            kept = [each for each in node.attribute if each.name not in {"dilations", "kernel_shape"}]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+        if node.op_type == "Softmax":
+            node.attribute.append(onnx.helper.make_attribute("axis", -1))
+
+
+def renamed(proto: onnx.ModelProto) -> None:
+    """Other names for all nodes and constants."""
+    names = {tensor.name: f"w{index}" for index, tensor in enumerate(proto.graph.initializer)}
+    for tensor in proto.graph.initializer:
+        tensor.name = names[tensor.name]
+    for index, node in enumerate(proto.graph.node):
+        node.name = f"n{index}"
+        node.input[:] = [names.get(name, name) for name in node.input]
+
+
+def turned(proto: onnx.ModelProto) -> None:
+    """Constants in another order, and nodes as late as they may be."""
+    tensors = list(proto.graph.initializer)[::-1]
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(tensors)
+
+
+@pytest.mark.parametrize("spell", [spelled_otherwise, renamed, turned, lambda _: None])
+def test_what_is_only_written_in_another_way_is_not_named(spell: Any, residual: Any, tmp_path: Path) -> None:
+    model, path = residual
+    proto = onnx.load(path)
+    kernel = next(tensor for tensor in proto.graph.initializer if tensor.name == "scores/Gemm/kernel")
+    array = numpy_helper.to_array(kernel).copy()
+    array[2, 3] += 0.25
+    kernel.CopyFrom(numpy_helper.from_array(array, kernel.name))
+    spell(proto)
+    name = next(node.name for node in proto.graph.node if node.op_type == "Gemm")
+    found = culprit(model, proto, tmp_path)
+    assert found.startswith(f"the first node that is not as edgebn writes it is {name}: input 1, ")
+    assert f" is {array[2, 3]:.9g} at [2, 3] instead of " in found
+
+
+def test_the_layer_and_the_law_of_a_wrong_kernel_are_named(residual: Any, tmp_path: Path) -> None:
+    """A file by a folder that forgot ε in one of three BatchNormalizations."""
+    model, _ = residual
+    twin = backends.keras().models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    twin.get_layer("deep").epsilon = 0.3
+    edgebn.fold_export(twin, tmp_path / "other.onnx")
+    found = culprit(model, onnx.load(tmp_path / "other.onnx"), tmp_path)
+    assert "Conv: input 1, " in found
+    assert re.search(r"; folded into it: deep \(into the previous Conv\)$", found), found
+
+
+NODES = {
+    "a ReLU too few": (
+        lambda proto: bypass(proto, next(n for n in proto.graph.node if n.op_type == "Relu")),
+        r"it lacks the node .*Relu, which edgebn writes",
+    ),
+    "a ReLU too many": (
+        lambda proto: insert(proto, proto.graph.node[0], "Relu"),
+        r"it has the node too much, a Relu, which edgebn does not write",
+    ),
+    "another bound": (
+        lambda proto: setattr(next(n for n in proto.graph.node if n.op_type == "Max"), "op_type", "Min"),
+        r"is not as edgebn writes it is \S+: Min instead of Max",
+    ),
+    "padding": (
+        lambda proto: pad(next(n for n in proto.graph.node if n.op_type == "Conv")),
+        r"its attribute pads is \[2, 1, 0, 1\] instead of \[1, 1, 1, 1\]",
+    ),
+}
+
+
+def bypass(proto: onnx.ModelProto, node: onnx.NodeProto) -> None:
+    for each in proto.graph.node:
+        each.input[:] = [node.input[0] if name == node.output[0] else name for name in each.input]
+    proto.graph.node.remove(node)
+
+
+def insert(proto: onnx.ModelProto, before: onnx.NodeProto, op_type: str) -> None:
+    """A node that stands before another, on its first input."""
+    index = list(proto.graph.node).index(before)
+    fresh = onnx.helper.make_node(op_type, [before.input[0]], ["cut"], "too much")
+    proto.graph.node.insert(index, fresh)
+    proto.graph.node[index + 1].input[0] = "cut"
+
+
+def pad(node: onnx.NodeProto) -> None:
+    pads = next(each for each in node.attribute if each.name == "pads")
+    pads.ints[:] = [2, 1, 0, 1]
+
+
+@pytest.mark.parametrize("kind", NODES)
+@pytest.mark.parametrize("names", ["as edgebn has them", "others"])
+def test_a_wrong_node_is_named(kind: str, names: str, tmp_path: Path) -> None:
+    model, path = networks.residual(linear=True), tmp_path / "right.onnx"
+    edgebn.fold_export(model, path)
+    proto = onnx.load(path)
+    plant, message = NODES[kind]
+    plant(proto)
+    if names == "others":
+        for index, node in enumerate(proto.graph.node):
+            node.name = f"n{index}"
+        message = message.replace("too much", r"n\d+")
+    assert re.search(message, culprit(model, proto, tmp_path))
+
+
+def test_several_faults_and_the_first_is_named(residual: Any, tmp_path: Path) -> None:
+    model, path = residual
+    proto = onnx.load(path)
+    for tensor in proto.graph.initializer:
+        if tensor.name in {"scores/Gemm/kernel", "conv2d_1/Conv/kernel"}:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(-1.0), tensor.name))
+    assert "conv2d_1/Conv: input 1" in culprit(model, proto, tmp_path)
+
+
+OTHER_TOOL = """(float[n,6] x) => (float[n,3] y) {
+    a = MatMul(x, k0) b = Add(a, b0) t = Tanh(b) c = MatMul(t, k1) d = Add(c, b1) u = Tanh(d) e = MatMul(u, k2)
+    y = Add(e, b2) }"""
+ANOTHER = OTHER_TOOL.replace("MatMul", 'Einsum<equation="ij,jk->ik">').replace("Add", "Sum")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            OTHER_TOOL,
+            r"the first node that is not as edgebn writes it is \w+: input 1, k1, is .* at \[2, 2\] instead of .*",
+        ),
+        (ANOTHER, r"the first layer whose result it does not have is two, a Dense; that of one is right"),
+    ],
+)
+def test_a_fault_in_a_file_of_another_tool(text: str, message: str, tmp_path: Path) -> None:
+    layers, x = keras_models.layers(), backends.keras().Input((6,), name="x")
+    hidden = layers.Dense(5, activation="tanh", name="one")(x)
+    hidden = layers.Dense(4, activation="tanh", name="two")(hidden)
+    model = keras_models.functional(x, layers.Dense(3, name="three")(hidden))
+    constants = {}
+    for index, name in enumerate(("one", "two", "three")):
+        constants[f"k{index}"], constants[f"b{index}"] = map(np.array, model.get_layer(name).get_weights())
+    constants["k1"][2, 2] += 0.2
+    found = edgebn.verify(model, written(tmp_path / "wrong.onnx", text, **constants)).culprit
+    assert re.fullmatch(message, str(found)), found
+
+
+def test_the_first_layer_of_a_plain_export_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By so little that a coarse look does not show it."""
+    from edgebn import graphs
+
+    right = graphs.export
+
+    def export(*given: Any, **options: Any) -> Any:
+        result = right(*given, **options)
+        model = result[0] if isinstance(result, tuple) else result.model
+        value = next(each for name, each in model.graph.initializers.items() if "b/" in name or "b_" in name)
+        value.const_value = ir.tensor(value.const_value.numpy() * np.float32(1.002), name=value.name)
+        return result
+
+    layers, x = keras_models.layers(), backends.keras().Input((6,), name="x")
+    model = keras_models.functional(
+        x, layers.Dense(3, name="c")(layers.Dense(4, name="b")(layers.Dense(5, name="a")(x)))
+    )
+    monkeypatch.setattr(graphs, "export", export)
+    assert "the plain export already differs; the first layer that differs is b, " in refused(model, tmp_path)

@@ -34,42 +34,12 @@ from edgebn.verifying.probes import Probe, probes
 from edgebn.verifying.reference import Reference, keras_reference
 from edgebn.verifying.sessions import open_runtime
 from edgebn.verifying.tally import Expected, Rule
-from tests import keras_models
+from tests.verifying import networks
 from tests.verifying.mutations import Mutation, mutations, norm_faults
 from tests.verifying.oracle import Oracle, batches, outputs
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "models"
-
-
-def residual() -> Any:
-    """Padding on both sides and on one, a sum, depthwise, average pools, BatchNormalization before and behind ReLU."""
-    layers, x = keras_models.layers(), backends.keras().Input((9, 9, 3), name="image")
-    first = layers.BatchNormalization(name="behind")(layers.Conv2D(6, 3, padding="same", activation="relu")(x))
-    second = layers.BatchNormalization(name="before")(layers.Conv2D(6, 3, padding="same")(first))
-    joined = layers.ReLU()(layers.Add()([first, second]))
-    deep = layers.DepthwiseConv2D(3, strides=2, padding="same")(joined)
-    deep = layers.ReLU()(layers.BatchNormalization(name="deep")(deep))
-    pooled = layers.GlobalAveragePooling2D()(layers.AveragePooling2D(2, padding="same")(deep))
-    return keras_models.functional(x, layers.Dense(4, activation="softmax", name="scores")(pooled))
-
-
-def sequence() -> Any:
-    """One axis, and a softmax for each of its steps."""
-    layers, x = keras_models.layers(), backends.keras().Input((12, 5), name="steps")
-    first = layers.LeakyReLU()(layers.BatchNormalization(name="first")(layers.Conv1D(6, 3, padding="same")(x)))
-    second = layers.BatchNormalization(name="second")(layers.Conv1D(5, 3, padding="same", activation="relu")(first))
-    return keras_models.functional(x, layers.Dense(4, activation="softmax", name="scores")(second), seed=1)
-
-
-def gates() -> Any:
-    """Sigmoids, and weights so large that most of them saturate."""
-    layers, x = keras_models.layers(), backends.keras().Input((10,), name="x")
-    hidden = layers.ReLU()(layers.BatchNormalization(name="hidden")(layers.Dense(14)(x)))
-    model = keras_models.functional(x, layers.Dense(3, activation="sigmoid", name="gates")(hidden), seed=2)
-    kernel, bias = model.get_layer("gates").get_weights()
-    model.get_layer("gates").set_weights([50.0 * kernel, 50.0 * bias])
-    return model
 
 
 def stored(path: Path) -> Callable[[], Any]:
@@ -79,9 +49,9 @@ def stored(path: Path) -> Callable[[], Any]:
 MODELS: dict[str, Path | Callable[[], Any]] = {
     "mlp": ROOT / "models" / "mlp" / "mlp.keras",
     "cnn": ROOT / "models" / "cnn" / "cnn.keras",
-    "residual": residual,
-    "sequence": sequence,
-    "gates": gates,
+    "residual": networks.residual,
+    "sequence": networks.sequence,
+    "gates": networks.gates,
     **{name: SHARED / f"mlperf_{name}.keras" for name in ("kws_dscnn", "resnet8", "toycar_ae")},
 }
 FEWEST = {"mlp": 40, "cnn": 45, "residual": 90, "sequence": 60, "gates": 35}
