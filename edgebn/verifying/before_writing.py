@@ -39,6 +39,8 @@ class QuickCheck:
         judge = Judge(self.reference, self._candidate(file), Rule(), lambda _, __: None)
         for parts in self._expected:
             judge.take([parts])
+        if judge.found.broken:
+            raise InputError(judge.found.broken[0])
         return [each for each in judge.found.comparisons if not each.passed]
 
     def prepare(self) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgebn.verifying.onnx_files import OnnxFile
 from edgebn.verifying.probes import CLIP_SIDES, Inputs, Plan, Probe, random_probe
-from edgebn.verifying.sessions import Runtime, open_runtime
+from edgebn.verifying.sessions import RunError, Runtime, open_runtime
 
 _POOLS = ("normal", "uniform", "signed", "constants", "single elements", "border", "large")
 _BATCH = 8
@@ -31,7 +31,10 @@ def clip_sides_probe(plan: Plan, file: OnnxFile, names: tuple[str, ...]) -> tupl
     pool = [random_probe(plan, name) for name in _POOLS]
     candidates = tuple(np.concatenate(arrays) for arrays in zip(*(probe.inputs for probe in pool), strict=True))
     batch = plan.fixed_batch or (_BATCH if file.anatomy.multiplications < _LARGE else 1)
-    reached = np.concatenate(list(_reached(runtime, candidates, names, batch)))
+    try:
+        reached = np.concatenate(list(_reached(runtime, candidates, names, batch)))
+    except RunError:  # which the other probes show as well
+        return None, 0, 0
     chosen = _greedy(reached, plan.whole_batches(plan.samples))
     inputs = tuple(array[chosen] for array in candidates)
     return Probe(CLIP_SIDES, inputs, plan.batch_sizes), int(reached.any(axis=0).sum()), reached.shape[1]
