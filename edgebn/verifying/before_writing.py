@@ -43,6 +43,8 @@ class QuickCheck:
         judge = Judge(self.reference, candidate, rule, lambda _, __: None, beside=logits)
         for parts in self._expected:
             judge.take([parts])
+        if judge.found.broken:
+            raise InputError(judge.found.broken[0])
         found = [*judge.found.comparisons, *(() if logits is None else logits.found.comparisons)]
         return [each for each in found if not each.passed]
 

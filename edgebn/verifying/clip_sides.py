@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgebn.verifying.onnx_files import OnnxFile
 from edgebn.verifying.probes import CLIP_SIDES, Inputs, Plan, Probe, random_probe
-from edgebn.verifying.sessions import Runtime, open_runtime
+from edgebn.verifying.sessions import RunError, Runtime, open_runtime
 
 _POOLS = ("normal", "uniform", "signed", "constants", "single elements", "border", "large")
 _MOST_POOLS, _WORK = 16, 1_000_000_000
@@ -31,24 +31,28 @@ def clip_sides_probe(plan: Plan, file: OnnxFile, names: tuple[str, ...]) -> tupl
         return None, 0, 0
     shown = file.showing([name for pair in clips for name in pair])
     runtime = open_runtime(shown, "off", 1)
-    batch = plan.fixed_batch or (_BATCH if file.anatomy.multiplications < _LARGE else 1)
-    candidates, reached = _pool(plan, runtime, names, batch)
-    for turn in range(1, _pools(plan, file)):
-        if reached.any(axis=0).all():
-            break
-        others, more = _pool(replace(plan, seed=plan.seed + turn), runtime, names, batch)
-        fresh = (more & ~reached.any(axis=0)).any(axis=1)
-        candidates = tuple(np.concatenate([a, b[fresh]]) for a, b in zip(candidates, others, strict=True))
-        reached = np.concatenate([reached, more[fresh]])
+    try:
+        candidates, reached = _pools(plan, file, runtime, names)
+    except RunError:  # which the other probes show as well
+        return None, 0, 0
     chosen = _greedy(reached, plan.whole_batches(plan.samples))
     inputs = tuple(array[chosen] for array in candidates)
     return Probe(CLIP_SIDES, inputs, plan.batch_sizes), int(reached.any(axis=0).sum()), reached.shape[1]
 
 
-def _pools(plan: Plan, file: OnnxFile) -> int:
-    """How many can be afforded."""
+def _pools(plan: Plan, file: OnnxFile, runtime: Runtime, names: tuple[str, ...]) -> tuple[Inputs, NDArray[np.bool_]]:
+    """Samples, more as long as sides are missing and more can be afforded, and which sides each of them reaches."""
+    batch = plan.fixed_batch or (_BATCH if file.anatomy.multiplications < _LARGE else 1)
+    samples, reached = _pool(plan, runtime, names, batch)
     work = file.anatomy.multiplications * plan.samples * len(_POOLS)
-    return max(1, min(_MOST_POOLS, _WORK // max(1, work)))
+    for turn in range(1, min(_MOST_POOLS, _WORK // max(1, work))):
+        if reached.any(axis=0).all():
+            break
+        others, more = _pool(replace(plan, seed=plan.seed + turn), runtime, names, batch)
+        fresh = (more & ~reached.any(axis=0)).any(axis=1)
+        samples = tuple(np.concatenate([a, b[fresh]]) for a, b in zip(samples, others, strict=True))
+        reached = np.concatenate([reached, more[fresh]])
+    return samples, reached
 
 
 def _pool(plan: Plan, runtime: Runtime, names: tuple[str, ...], batch: int) -> tuple[Inputs, NDArray[np.bool_]]:

@@ -21,7 +21,7 @@ from edgebn.verifying.matching import fixed_batch, match
 from edgebn.verifying.onnx_files import OnnxFile
 from edgebn.verifying.probes import DATA, EXTENT, NORMAL, OTHER_EXTENTS, Inputs, Plan, Probe, random_probe
 from edgebn.verifying.reference import Outputs, Reference, largest_moves
-from edgebn.verifying.sessions import EvaluatorError, Runtime, open_runtime, open_runtimes
+from edgebn.verifying.sessions import EvaluatorError, RunError, Runtime, open_runtime, open_runtimes
 from edgebn.verifying.tally import Expected, ExpectedTally, Rule, Tally
 from edgebn.verifying.tipping import tipping
 
@@ -96,10 +96,18 @@ class Expecting:
             moves = self.reference.truth.sensitivity(inputs, known)
         else:
             exact = (None,) * len(outputs)
-            base, *moved = (self._run(twin, inputs) for twin in self._twins)
-            moves = largest_moves(base, list(moved))
+            moves = self._moves(inputs, outputs)
         slacks = (tips(inputs, output) for tips, output in zip(self._tips, outputs, strict=True))
         return tuple(map(Expected, outputs, exact, moves, slacks))
+
+    def _moves(self, inputs: Inputs, outputs: Outputs) -> tuple[NDArray[np.float64], ...]:
+        try:
+            base, *moved = (self._run(twin, inputs) for twin in self._twins)
+        except RunError:
+            if self.reference.file is not None:
+                raise
+            return tuple(np.zeros_like(compare.channels(compare.magnitudes(output))) for output in outputs)
+        return largest_moves(base, moved)
 
     def _run(self, twin: Runtime, inputs: Inputs) -> Outputs:
         if self._fixed is None:
@@ -147,11 +155,12 @@ def judge_of_logits(both: Beside, expected: Reference, rule: Rule) -> Judge:
 
 @dataclass(eq=False)
 class Judged:
-    """All that was found, while it is found."""
+    """All that was found, while it is found. `broken` says of what runs there is no result to compare, and why."""
 
     comparisons: list[Comparison] = field(default_factory=list)
     decisions: list[Decisions] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
     smallest_rtol: float = 0.0
     between: dict[tuple[int, str, int], Distance] = field(default_factory=dict)
     finite: set[int] = field(default_factory=set)
@@ -216,14 +225,16 @@ class Judge:
         return probe.limit(batch_size) if runtime.threads else min(probe.samples, max(_EVALUATED, self._fixed))
 
     def run(self, runtime: Runtime, probe: Probe, batch_size: int) -> Outputs | None:
-        """The outputs, in the reference's order; None if onnx's evaluator can not run the model."""
+        """The outputs, in the reference's order; None if the file does not run."""
         limit = self.limit(runtime, probe, batch_size)
         try:
             return self.candidate.match.run(runtime, probe.first(limit), batch_size)
         except EvaluatorError as error:
             self._failed_evaluator = True
             self.found.notes.append(f"onnx's reference evaluator can not run it: {error}")
-            return None
+        except RunError as error:
+            self.found.broken.append(str(error))
+        return None
 
     def expected_tallies(self) -> list[ExpectedTally]:
         """Empty ones, for one probe."""
@@ -231,9 +242,9 @@ class Judge:
         return [ExpectedTally(self.reference.trusted, floor, precision) for floor, precision in pairs]
 
     def has_shape(self, runtime: Runtime, index: int, actual: NDArray[Any], expected: NDArray[Any]) -> bool:
-        """Whether an output has the shape of the reference's; raise InputError if not, unless it is onnx's evaluator.
+        """Whether an output has the shape of the reference's.
 
-        What that says does not decide: it is not asked again.
+        If not, onnx's evaluator is not asked again: what it says does not decide.
         """
         if actual.shape == expected.shape:
             return True
@@ -241,11 +252,12 @@ class Judge:
         if runtime.threads == 0:
             self._failed_evaluator = True
             self.found.notes.append(f"{name}: onnx's {runtime.level} gives another shape, {actual.shape}")
-            return False
-        raise InputError(
-            f"{self.reference.name}: its output {name} has the shape {expected.shape}, that of the ONNX file "
-            f"{actual.shape}; they are not the same model"
-        )
+        else:
+            self.found.broken.append(
+                f"{self.reference.name}: its output {name} has the shape {expected.shape}, that of the ONNX file "
+                f"{actual.shape}; they are not the same model"
+            )
+        return False
 
     def runtime_differences(self) -> tuple[RuntimeDifference, ...]:
         """Of every runtime but the first."""
@@ -275,9 +287,12 @@ class _Trial:
                 continue
             results = self._judge.run(runtime, probe, batch_size)
             if results is None:
+                self._fail(probe, runtime, batch_size, range(len(expected)))
                 continue
             for index, actual in enumerate(results):
                 self._add_one(probe, runtime, batch_size, index, actual, expected[index])
+            if any(a.shape != each.reference[: len(a)].shape for a, each in zip(results, expected, strict=True)):
+                continue
             if runtime is self._judge.candidate.runtimes[0] and batch_size == largest:
                 baseline = results
             elif baseline is not None and batch_size == largest and probe.required:
@@ -288,16 +303,25 @@ class _Trial:
     ) -> None:
         fed = self._judge.limit(runtime, probe, batch_size)
         if not self._judge.has_shape(runtime, index, actual, expected.reference[:fed]):
+            self._fail(probe, runtime, batch_size, [index])
             return
         if index in self._judge.axes:
             actual = aligned(actual, expected.reference[:fed], self._judge.axes[index])
-        tally = self._tallies.setdefault((runtime, batch_size, index), Tally(self._judge.rule))
-        tally.add(actual, expected)
+        self._tally(runtime, batch_size, index).add(actual, expected)
         decides = runtime is self._judge.candidate.usual and batch_size == max(probe.batch_sizes)
         if probe.name == DATA and decides and compare.has_labels(actual.shape):
             name = self._judge.reference.outputs[index].name
             decisions = self._decisions.setdefault(index, DecisionsTally(name))
             decisions.add(actual, expected, self._expected[index], probe.labels)
+
+    def _fail(self, probe: Probe, runtime: Runtime, batch_size: int, outputs: Iterable[int]) -> None:
+        """Take in that there is nothing to compare; of onnx's evaluator that says nothing about the file."""
+        for index in outputs if runtime.threads else ():
+            self._tally(runtime, batch_size, index).fail(self._judge.limit(runtime, probe, batch_size))
+            self._judge.found.finite.add(index)
+
+    def _tally(self, runtime: Runtime, batch_size: int, index: int) -> Tally:
+        return self._tallies.setdefault((runtime, batch_size, index), Tally(self._judge.rule))
 
     def _between(self, runtime: Runtime, results: Outputs, baseline: Outputs) -> None:
         for index, (actual, other) in enumerate(zip(results, baseline, strict=True)):

@@ -66,7 +66,7 @@ def open_runtimes(file: OnnxFile) -> tuple[Runtime, ...]:
 
 
 def open_runtime(file: OnnxFile, level: str, threads: int) -> Runtime:
-    """One session of onnxruntime; its `call` raises InputError if it can not run."""
+    """One session of onnxruntime; its `call` raises RunError if it can not run. InputError if it can not be loaded."""
     onnxruntime = backends.onnxruntime()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[level])
@@ -83,7 +83,7 @@ def open_runtime(file: OnnxFile, level: str, threads: int) -> Runtime:
             return list(inference.run(None, feed))
         except errors as error:
             shapes = ", ".join(str(array.shape) for array in feed.values())
-            raise InputError(f"{file.name}: onnxruntime can not run it on {shapes}: {_one_line(error)}") from error
+            raise RunError(f"{file.name}: onnxruntime can not run it on {shapes}: {_one_line(error)}") from error
 
     return Runtime(file.name, level, threads, _tensors(inference.get_inputs()), _tensors(inference.get_outputs()), call)
 
@@ -108,6 +108,10 @@ def _evaluator(file: OnnxFile, like: Runtime) -> list[Runtime]:
             raise EvaluatorError(_one_line(error) or type(error).__name__) from error
 
     return [Runtime(file.name, EVALUATOR, 0, like.inputs, like.outputs, call)]
+
+
+class RunError(InputError):
+    """Onnxruntime loads the file, and does not run it on these inputs."""
 
 
 class EvaluatorError(Exception):

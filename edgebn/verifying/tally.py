@@ -147,6 +147,12 @@ class Tally:
         changed = compare.changed_labels(actual, reference)
         self.changed_labels = None if changed is None else (self.changed_labels or 0) + changed
 
+    def fail(self, samples: int) -> None:
+        """Take in samples of which there is no result at all, or none of this shape."""
+        self.difference = self.error = np.full((), np.inf)
+        self.smallest_rtol = self.excess = math.inf
+        self.samples += samples
+
     def comparison(self, expected: ExpectedTally, **named: Any) -> Comparison:
         """The numbers, and whether they are small enough. `named` are the fields that say what was run."""
         allowed, sensitivity, scales = expected.allowed()
@@ -157,7 +163,7 @@ class Tally:
         if self.rule.name == "numpy":
             rtol, atol = self.rule.tolerances
             used, tolerance = self.excess, atol + rtol * float(scales[worst])
-        elif self.wrong is not None:
+        elif self.wrong is not None and np.isfinite(used):
             used, tolerance = math.inf if self.wrong else 0.0, 0.0
         return Comparison(
             **named,

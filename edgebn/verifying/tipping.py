@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.compare import EPSILON, PLAIN_ROUNDINGS, Precision, absolute, coarsest
 from edgebn.verifying.reference import Inputs, Reference
-from edgebn.verifying.sessions import Runtime, open_runtime
+from edgebn.verifying.sessions import RunError, Runtime, open_runtime
 
 Slack = NDArray[np.float64] | None
 Tips = Callable[[Inputs, NDArray[Any]], Slack]
@@ -59,7 +59,10 @@ def _chosen(
     """Infinity where the largest score is ahead of the second by rounding only."""
     given = reference.take(inputs) if reference.file is not None else inputs
     batch = next((each.shape[0] for each in runtime.inputs if each.shape and each.shape[0]), len(inputs[0]))
-    (scores,) = runtime.run(given, batch, order)
+    try:
+        (scores,) = runtime.run(given, batch, order)
+    except RunError:
+        return None
     if scores.shape[axis] < 2:
         return None
     ordered = np.moveaxis(np.sort(np.asarray(scores, np.float64), axis=axis), axis, 0)

@@ -83,7 +83,7 @@ def _verdict(judge: Judge, plan: Plan, data: Data | None, clip_sides: tuple[int,
     required = [each for each in found.comparisons if each.required]
     logits = () if judge.beside is None else judge.beside.found.comparisons
     deciding = [*required, *(each for each in logits if each.required)]
-    notes = [*found.notes, *_notes(judge), *_plan_notes(plan)]
+    notes = [*found.broken[:1], *found.notes, *_notes(judge), *_plan_notes(plan)]
     rtol, atol = judge.rule.rtol, judge.rule.atol
     largest = max(each.difference.max_abs for each in required)
     packages = PACKAGES if reference.file is not None else _KERAS_PACKAGES
