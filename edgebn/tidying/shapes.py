@@ -98,9 +98,6 @@ def _infer(model: ir.Model) -> None:
     for node in model.graph.all_nodes():
         if node.op_type in _NO_TENSORS and node.domain == "":
             node.outputs[0].type = node.outputs[0].shape = None  # the pass takes them for tensors
-    for node in model.graph.all_nodes():
-        if node.op_type in _NO_TENSORS and node.domain == "":
-            node.outputs[0].type = node.outputs[0].shape = None  # the pass takes them for tensors
 
 
 def _drop_empty_windows(pool: ir.Node) -> bool:
