@@ -40,8 +40,8 @@ class Timed:
 class OutputChange:
     """How far one output of a file is from the same in float32, whose largest absolute value is `largest`.
 
-    `changed_labels` counts samples whose argmax differs (None where the output is not a row of scores); accuracies in
-    [0, 1], None without labels.
+    `changed_labels` counts samples of which the class, or the largest of a row of scores, is another (None where the
+    output is neither); accuracies in [0, 1], None without labels.
     """
 
     output: str

@@ -16,6 +16,9 @@ _WIDTH = 9.0
 _ROW = 0.32  # inches for each file in a panel, and as a frame around it:
 _FRAME = 0.9
 
+_LONGEST_LINE = 3.0
+"""How far an axis goes, by the largest median: a machine that others use has percentiles far beyond."""
+
 
 def check_plotting() -> None:
     """Raise UsageError unless matplotlib is there."""
@@ -28,7 +31,8 @@ def check_plotting() -> None:
 def drawn(record: Benchmark) -> bytes:
     """The latencies at each batch size and number of threads, session creation, size and memory; the same bytes always.
 
-    A bar ends at the median; the line on it goes on to the 99th percentile, with a mark at the 95th.
+    A bar ends at the median; the line on it goes on to the 99th percentile, with a mark at the 95th. What lies beyond
+    the axis is written at its end.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -48,15 +52,29 @@ def drawn(record: Benchmark) -> bytes:
 
 def _latency_panel(panel: Any, record: Benchmark, setting: tuple[int, int]) -> None:
     runs = [_at(file.runs, setting) for file in record.files]
-    found = [(row, run) for row, run in enumerate(runs) if run is not None]
     labels = ["" if run is None or run.ratio is None else f"× {run.ratio.median:.2f}" for run in runs]
-    _bars(panel, record, [1e3 * run.latency.median if run else 0.0 for run in runs], labels)
-    for row, run in found:
-        panel.plot([1e3 * run.latency.median, 1e3 * run.latency.p99], [row, row], color="black", linewidth=0.8)
-        panel.plot([1e3 * run.latency.p95], [row], color="black", marker="|")
+    slowest = max(run.latency.median for run in runs if run is not None)
+    unit, factor = ("ms", 1e3) if slowest >= 1e-3 else ("µs", 1e6)
+    _bars(panel, record, [factor * run.latency.median if run else 0.0 for run in runs], labels)
+    end = _LONGEST_LINE * factor * slowest
+    for row, run in enumerate(runs):
+        if run is not None:
+            p95, p99 = factor * run.latency.p95, factor * run.latency.p99
+            _percentiles(panel, row, factor * run.latency.median, p95, p99, end)
     batch_size, threads = setting
     panel.set_title(f"latency, batch {batch_size}, {threads} thread{'s' * (threads > 1)}", loc="left")
-    panel.set_xlabel("ms: median, 95th and 99th percentile")
+    panel.set_xlabel(f"{unit}: median, 95th and 99th percentile")
+
+
+def _percentiles(panel: Any, row: int, *lengths: float) -> None:
+    """The line behind a bar, no further than `end`, so that the bars can be read; what lies beyond is written there."""
+    median, p95, p99, end = lengths
+    panel.plot([median, min(p99, end)], [row, row], color="black", linewidth=0.8)
+    if p95 <= end:
+        panel.plot([p95], [row], color="black", marker="|")
+    if p99 > end:
+        beyond = ", ".join(f"{each:,.{0 if each >= 100.0 else 1}f}" for each in (p95, p99) if each > end)
+        panel.text(end, row + 0.1, f"{beyond} →", ha="right", va="top", fontsize="small")
 
 
 def _other_panels(panels: Sequence[Any], record: Benchmark) -> None:

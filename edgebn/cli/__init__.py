@@ -34,7 +34,7 @@ class _Group(click.Group):
             sys.exit(error.exit_code)
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "edgebn"
-            _fail(f"{error.format_message()} See '{command} --help'.", error.exit_code)
+            _fail(f"{error.format_message().removesuffix('.')}. See '{command} --help'.", error.exit_code)
         except OSError as error:
             _fail_to_print(error)
         sys.exit(exit_code)

@@ -59,7 +59,8 @@ def show_precision(precision: Precision) -> None:
 
 
 def _change(change: OutputChange) -> str:
-    parts = [f"off by {tables.number(change.max_abs)} at most, of {tables.number(change.largest)}"]
+    distance = f"off by {tables.number(change.max_abs)} at most, of {tables.number(change.largest)}"
+    parts = [distance] if change.output != "class" else []  # of which no number is nearer to another
     if change.accuracy is not None and change.float32_accuracy is not None:
         parts.append(f"accuracy {change.accuracy:.2%} (float32 {change.float32_accuracy:.2%})")
     if change.changed_labels is not None:

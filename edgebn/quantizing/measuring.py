@@ -34,20 +34,27 @@ class _Tally:
         apart = np.abs(np.subtract(smaller, ours, dtype=np.float64))
         self.max_abs = float(np.maximum(self.max_abs, apart.max(initial=0.0)))  # unlike max(), NaN where there is one
         self.largest = float(np.maximum(self.largest, np.abs(ours).max(initial=0.0)))
-        self.scores = self.scores and ours.ndim == 2 and ours.shape[1] > 1
-        if not self.scores:
+        mine, theirs = _labels(ours), _labels(smaller)
+        self.scores = self.scores and mine is not None
+        if mine is None or theirs is None or not self.scores:
             return
-        mine, theirs = ours.argmax(axis=1), smaller.argmax(axis=1)
-        self.changed += int((mine != theirs).sum())
+        self.changed += int(np.count_nonzero(mine != theirs))
         if labels is not None:
             self.labelled += len(labels)
-            self.right_in_float32 += int((mine == labels).sum())
-            self.right += int((theirs == labels).sum())
+            self.right_in_float32 += int(np.count_nonzero(mine == labels))
+            self.right += int(np.count_nonzero(theirs == labels))
 
     def change(self) -> OutputChange:
         """What was found."""
         right = (self.right / self.labelled, self.right_in_float32 / self.labelled) if self.labelled else (None, None)
         return OutputChange(self.output, self.max_abs, self.largest, self.changed if self.scores else None, *right)
+
+
+def _labels(output: NDArray[Any]) -> NDArray[Any] | None:
+    """The label of each sample: the largest of its scores, or the class that the output is; None if it is neither."""
+    if output.ndim == 2 and output.shape[1] > 1:
+        return np.asarray(output.argmax(axis=1))
+    return output if output.ndim == 1 and output.dtype.kind in "iu" else None
 
 
 @dataclass(eq=False)

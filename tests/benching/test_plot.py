@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -42,6 +43,17 @@ def test_what_is_on_it() -> None:
         assert texts.count(f"{name}  × 0.25") == texts.count(f"{name}  1") == 1
     assert texts.count("first.onnx  × 0.50") == 2
     assert texts.count("second.onnx  × 0.50") == texts.count("second.onnx") == 1  # it has no batch of 64
+
+
+def test_a_percentile_that_is_far_away_leaves_the_bars_readable() -> None:
+    plain = record("a.onnx", "b.onnx", batch_sizes=(1,))
+    last = plain.files[1]
+    far = replace(last.runs[0], latency=replace(last.runs[0].latency, p99=12.34e-3))
+    texts = comments(drawn(replace(plain, files=(plain.files[0], replace(last, runs=(far,))))))
+    assert "12,340 →" in texts
+    assert "60" in texts  # the axis ends there, in µs, and not at 12,340
+    assert "µs: median, 95th and 99th percentile" in texts
+    assert "10000" not in texts
 
 
 def test_the_same_numbers_are_the_same_bytes() -> None:

@@ -84,6 +84,22 @@ def test_the_report_says_what_the_files_do(
     assert change.float32_accuracy == (float32.argmax(1) == y).mean()
 
 
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_class_is_a_label(precision: str, trained: Trained, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(size=(40, 784)).astype(np.float32), rng.integers(0, 10, 40)
+    data, path = npz(tmp_path / "data.npz", x=x, y=y), tmp_path / "model.onnx"
+    wanted = edgebn.Interface(output="class")
+    report = edgebn.fold_export(trained.keras, path, precision=precision, data=data, interface=wanted)
+    if precision == "int8":
+        x, y = x[1::2], y[1::2]
+    float32, ours = run(trained.onnx, x).argmax(axis=1), run(path, x)
+    assert report.precision is not None
+    (change,) = report.precision.outputs
+    assert change.changed_labels == (ours != float32).sum()
+    assert (change.accuracy, change.float32_accuracy) == ((ours == y).mean(), (float32 == y).mean())
+
+
 def test_calibration_keeps_what_the_data_reach(trained: Trained, tmp_path: Path) -> None:
     """Calibrated on what is a tenth of what it then meets, int8 clips; on the same range it does not."""
     x = np.random.default_rng(0).uniform(size=(64, 784)).astype(np.float32)
