@@ -192,7 +192,7 @@ FOLDED: Mapping[Callable[[], Any], tuple[str, list[str], list[str]]] = {
     norm_along_height: ("Transpose Conv Mul Add Conv Transpose", [], ["norm"]),
     residual: ("Transpose Conv Transpose", ["norm"], []),
     recurrent: (
-        "Less And Shape Cast Slice Concat Cast Expand Transpose Loop Transpose MatMul Add",
+        "Shape Cast Slice Concat Cast Expand Transpose Loop Transpose MatMul Add",
         ["norm"],
         [],
     ),
