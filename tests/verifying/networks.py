@@ -12,7 +12,7 @@ def residual(*, linear: bool = False) -> Any:
     """Padding on both sides and on one, a sum, depthwise, average pools, BatchNormalization before and behind ReLU."""
     layers, x = keras_models.layers(), backends.keras().Input((9, 9, 3), name="image")
     first = layers.BatchNormalization(name="behind")(layers.Conv2D(6, 3, padding="same", activation="relu")(x))
-    second = layers.BatchNormalization(name="before")(layers.Conv2D(6, 3, padding="same")(first))
+    second = layers.BatchNormalization(name="before")(layers.Conv2D(6, 3, padding="same", name="second")(first))
     joined = layers.ReLU()(layers.Add()([first, second]))
     deep = layers.DepthwiseConv2D(3, strides=2, padding="same")(joined)
     deep = layers.ReLU()(layers.BatchNormalization(name="deep")(deep))
