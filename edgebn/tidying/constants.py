@@ -27,6 +27,10 @@ _SMALL = 4096
 _STORED_SMALL = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
 
+_FAILS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What onnx's evaluator raises of a node that it does not know, or that is wrong; the runtime's answer counts then."""
+
+
 def fold_constants(model: ir.Model) -> bool:
     """Give who reads a node that acts on constants alone its result. Returns whether there was one.
 
@@ -36,11 +40,12 @@ def fold_constants(model: ir.Model) -> bool:
     for node in model.graph:
         arrays = [constant(value) for value in node.inputs if value is not None]
         given = [array for array in arrays if array is not None]
-        if len(given) == len(arrays) > 0 and _is_worth_it(node, given):
-            for value, result in zip(node.outputs, _results(node, given, model.opset_imports[""]), strict=True):
-                known = ir.val(unique(f"{value.name}/constant", taken), const_value=ir.tensor(result))
-                model.graph.register_initializer(known)
-                value.replace_all_uses_with(known)
+        if not (len(given) == len(arrays) > 0 and _is_worth_it(node, given)):
+            continue
+        for value, result in zip(node.outputs, _results(node, given, model.opset_imports[""]), strict=False):
+            known = ir.val(unique(f"{value.name}/constant", taken), const_value=ir.tensor(result))
+            model.graph.register_initializer(known)
+            value.replace_all_uses_with(known)
             changed = True
     return changed
 
@@ -62,9 +67,13 @@ def _elements(shape: ir.Shape | None) -> float:
 
 
 def _results(node: ir.Node, given: Sequence[np.ndarray], opset: int) -> Sequence[np.ndarray]:
-    """By onnx's own evaluator."""
+    """By onnx's own evaluator; none where it can not, or where a number would not be held."""
     from onnx.reference import ReferenceEvaluator  # takes 0.2 s to load, and few graphs need it
 
     names = [value.name or "" for value in node.inputs if value is not None]
-    evaluator = ReferenceEvaluator(ir.to_proto(node), opsets={"": opset})
-    return [np.asarray(result) for result in evaluator.run(None, dict(zip(names, given, strict=True)))]
+    try:
+        with np.errstate(over="raise", divide="raise", invalid="raise"):
+            evaluator = ReferenceEvaluator(ir.to_proto(node), opsets={"": opset})
+            return [np.asarray(result) for result in evaluator.run(None, dict(zip(names, given, strict=True)))]
+    except _FAILS:
+        return []

@@ -125,7 +125,7 @@ def _precisions(reference: Reference, candidate: Candidate) -> list[compare.Prec
     for tensor, name in zip(reference.outputs, names, strict=True):
         dtypes = set(anatomy.dtypes[name])
         if reference.file is not None:
-            dtypes |= reference.file.anatomy.dtypes.get(tensor.name, frozenset())
+            dtypes |= reference.file.anatomy.dtypes.get(tensor.name, frozenset())  # scores of a class have other names
         elif reference.truth is None:
             dtypes.add(tensor.dtype)
         found.append(compare.coarsest(dtypes))

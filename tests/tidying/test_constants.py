@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 
 from tests.folding import graphs
 from tests.tidying.test_layout import tidied
@@ -56,3 +57,10 @@ def test_what_the_caller_may_override_is_no_constant() -> None:
     model = graphs.model(text)
     after, _ = graphs.folded(model)
     assert graphs.operators(after) == "Transpose MatMul"
+
+
+def test_what_no_integer_holds_is_left_to_the_runtime(recwarn: pytest.WarningsRecorder) -> None:
+    text = "(float[n,3] x) => (float[n,4] y) { i = Cast<to=6>(kernel) k = Cast<to=1>(i) y = MatMul(x, k) }"
+    assert tidied(text, X, kernel=np.full((3, 4), 2.5)) == "Gemm"
+    assert tidied(text, X, kernel=np.full((3, 4), 1e30)) == "Cast Cast MatMul"
+    assert not recwarn.list
