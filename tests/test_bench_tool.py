@@ -54,6 +54,7 @@ def test_every_route_is_measured_or_says_why_not(measured: Measured) -> None:
         else:
             assert result["failed"] == ""
             assert list(result["ratios"]) == list(result["latencies"]) == ["1", "64"]
+            assert result["latencies"]["1"]["rounds"] == 5 * bench.OPENINGS
             assert result["bytes"] > 200_000
     assert routes[EXPORT]["norms"] == 1
     assert (routes[EDGEBN]["norms"], routes[EDGEBN]["operators"]) == (0, ["Gemm", "Relu", "Gemm", "Softmax"])

@@ -4,7 +4,7 @@ python tools/bench.py [--models FOLDER] [--only NAME]... [--seconds 30] [--cpu-t
 
 The routes are in bench_routes.py and need `pip install -c constraints.txt -e .[bench]`. One thread. Ratios are to the
 Keras export in onnxruntime, of neighbouring blocks of calls: their median, and ± half of the range in which half of
-them lie. A route that fails on a model, or that gives something else than Keras, is shown as failed, with the reason
+them lie. Each file is loaded anew for every quarter of the time. A route that fails on a model, or that gives something else than Keras, is shown as failed, with the reason
 below. FOLDER may hold Keras models, each NAME.keras. With --readme, a summary takes the place of what is between its
 markers.
 """
@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from edgebn import backends, files
 from edgebn.benching.benchmark import machine
-from edgebn.benching.timing import Call, Clock, interleaved
+from edgebn.benching.timing import Call, Clock, Samples, interleaved
 from edgebn.measurements import Latency, Ratio
 from tests.model_set import APPLICATIONS
 from tools.bench_routes import EDGEBN, EXPORT, ROUTES, Made, Route, quiet
@@ -45,6 +45,7 @@ LARGE = ("MobileNetV2", "ResNet50V2", "DenseNet121")
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 WRONG = 1e-3  # of the output's largest value: another function, not another order of sums
 CREATION_SHARE = 0.2
+OPENINGS = 4
 CLOCKS = {False: "Time", True: "CPU time"}
 
 
@@ -64,10 +65,10 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """A route that gives what Keras gives at one batch size: how to load it anew, and how to call it."""
+    """A route that gives what Keras gives at one batch size: how to load it anew, and how to call what was loaded."""
 
     create: Call
-    call: Call
+    caller: Callable[[Any], Call]
 
 
 def models(folder: Path | None) -> Mapping[str, Callable[[], Any]]:
@@ -95,22 +96,30 @@ def measure(
         expected = np.asarray(model(x, training=False))
         ready[batch_size] = prepared(made, x, expected, results)
     create = {name: each.create for name, each in ready[BATCH_SIZES[0]].items()}
-    calls = {
-        batch_size: {name: each.call for name, each in routes.items() if not results[name].failed}
+    groups = {
+        batch_size: {name: each for name, each in routes.items() if not results[name].failed}
         for batch_size, routes in ready.items()
     }
     with quiet():
         (creations,) = interleaved([[*create.values()]], seconds=CREATION_SHARE * seconds, seed=seed, clock=clock)
-        groups = [[*group.values()] for group in calls.values()]
-        timed = interleaved(groups, seconds=(1.0 - CREATION_SHARE) * seconds, seed=seed, clock=clock)
+        share = (1.0 - CREATION_SHARE) / OPENINGS
+        routes = [[*group.values()] for group in groups.values()]
+        runs = [timed_anew(routes, share * seconds, seed + opening, clock) for opening in range(OPENINGS)]
     for name, samples in zip(create, creations, strict=True):
         results[name].creation = samples.latency()
         results[name].creation_ratio = samples.ratio_to(creations[0])
-    for (batch_size, group), blocks in zip(calls.items(), timed, strict=True):
+    for index, (batch_size, group) in enumerate(groups.items()):
+        blocks = [Samples.of_runs(parts) for parts in zip(*(run[index] for run in runs), strict=True)]
         for name, samples in zip(group, blocks, strict=True):
             results[name].latencies[batch_size] = samples.latency()
             results[name].ratios[batch_size] = samples.ratio_to(blocks[0])
     return results
+
+
+def timed_anew(groups: Sequence[Sequence[Ready]], seconds: float, seed: int, clock: Clock) -> list[list[Samples]]:
+    """Time all routes, each loaded anew: where its weights come to lie in memory makes a percent or two."""
+    calls = [[each.caller(each.create()) for each in group] for group in groups]
+    return interleaved(calls, seconds=seconds, seed=seed, clock=clock)
 
 
 def prepared(made: Made, x: np.ndarray, expected: np.ndarray, results: Mapping[str, Measured]) -> dict[str, Ready]:
@@ -133,12 +142,15 @@ def prepared(made: Made, x: np.ndarray, expected: np.ndarray, results: Mapping[s
 def opened(route: Route, path: Path, x: np.ndarray, expected: np.ndarray) -> Ready:
     """Load the file and check that it computes what Keras computes."""
     create = partial(route.load, path, x.shape)
-    call = route.caller(create(), x)
-    (result,) = call()  # type: ignore[misc]
+
+    def caller(loaded: Any) -> Call:
+        return route.caller(loaded, x)
+
+    (result,) = caller(create())()  # type: ignore[misc]
     difference = float(np.abs(np.asarray(result) - expected).max() / np.abs(expected).max())
     if not difference < WRONG:
         raise ValueError(f"gives something else than Keras: off by {difference:.1e} of the largest value")
-    return Ready(create, call)
+    return Ready(create, caller)
 
 
 def describe(measured: Measured, path: Path) -> None:

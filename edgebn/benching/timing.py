@@ -12,7 +12,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import chain, repeat
 from time import perf_counter
 
 import numpy as np
@@ -48,6 +48,11 @@ class Samples:
         seconds = np.concatenate(self.blocks)
         median, p95, p99 = (float(each) for each in np.percentile(seconds, (50, 95, 99)))
         return Latency(median, p95, p99, len(self.blocks), len(seconds))
+
+    @classmethod
+    def of_runs(cls, runs: Sequence[Samples]) -> Samples:
+        """All rounds of several runs of the loop."""
+        return cls(tuple(chain.from_iterable(run.blocks for run in runs)))
 
     def ratio_to(self, reference: Samples) -> Ratio:
         """The paired ratios of the rounds: their median, and the quartiles between which half of them lie."""

@@ -56,6 +56,17 @@ def test_the_latency_is_that_of_one_call(seconds: float, machine: Machine) -> No
     assert twice.ratio_to(samples).median == pytest.approx(2.0)
 
 
+def test_runs_of_the_loop_are_one_with_all_their_rounds(machine: Machine) -> None:
+    runs = []
+    for slow in (1.0, 1.0, 3.0):
+        machine.slowness = slow
+        runs.append(interleaved([[machine.call("a", 1e-3), machine.call("b", 2e-3)]], **LEAST)[0])
+    first, second = (Samples.of_runs(parts) for parts in zip(*runs, strict=True))
+    assert first.latency().rounds == 15
+    assert first.latency().p99 == pytest.approx(3e-3)
+    assert second.ratio_to(first).upper_quartile == pytest.approx(2.0)
+
+
 @pytest.mark.parametrize("seconds", [3e-7, 1e-5, 1e-3])
 @pytest.mark.parametrize("reading", [1e-8, 1e-6])
 def test_reading_the_clock_does_not_matter(seconds: float, reading: float, machine: Machine) -> None:
