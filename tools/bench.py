@@ -4,9 +4,9 @@ python tools/bench.py [--models FOLDER] [--only NAME]... [--seconds 30] [--cpu-t
 
 The routes are in bench_routes.py and need `pip install -c constraints.txt -e .[bench]`. One thread. Ratios are to the
 Keras export in onnxruntime, of neighbouring blocks of calls: their median, and ± half of the range in which half of
-them lie. Each file is loaded anew for every quarter of the time. A route that fails on a model, or that gives something else than Keras, is shown as failed, with the reason
-below. FOLDER may hold Keras models, each NAME.keras. With --readme, a summary takes the place of what is between its
-markers.
+them lie. Each file is loaded anew for every quarter of the time. A route that fails on a model, or that gives something
+else than Keras, is shown as failed, with the reason below. FOLDER may hold Keras models, each NAME.keras. With
+--readme, a summary takes the place of what is between its markers.
 """
 
 from __future__ import annotations
