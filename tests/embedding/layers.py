@@ -82,6 +82,8 @@ def random_convolution(rng: Rng) -> onnx.ModelProto:
         net.add(str(rng.choice(["MaxPool", "AveragePool"])), kernel_shape=window, strides=window)
         if rng.random() < 0.5:
             _activation(net, channels, rank)
+    elif rng.random() < 0.6:
+        net.add(str(rng.choice(["GlobalMaxPool", "GlobalAveragePool"])))
     if rng.random() < 0.5:
         net.add("Flatten")
         net.add("Gemm", net.constant(_shape(net)[1], int(rng.choice([1, 2, 7, 10, 12, 13, 64]))))

@@ -18,7 +18,7 @@ from edgebn.embedding.c.written_out import Depthwise, FewTaps, Streamed, Vector
 from tests.embedding import layers
 from tests.embedding.compiling import call, compile_c, opened, run, write_library
 
-CONVOLUTIONS = 60
+CONVOLUTIONS = 80
 TOLERANCE = 1e-5  # of the largest output, or of 1: 3e-6 seen, of a softmax of numbers around 30
 
 
@@ -59,8 +59,12 @@ def test_random_layers(apps: list[Application], compiler: str, flags: tuple[str,
 
 
 def test_every_kind_of_step_is_met(apps: list[Application]) -> None:
-    kinds = {type(step) for app in apps for step in compile_graph(opened_again(app).model, app.path, ["a", "b"]).steps}
-    assert {Depthwise, FewTaps, Streamed, Vector, Tiled, Pool} <= kinds
+    steps = [step for app in apps for step in compile_graph(opened_again(app).model, app.path, ["a", "b"]).steps]
+    assert {Depthwise, FewTaps, Streamed, Vector, Tiled, Pool} <= {type(step) for step in steps}
+    tiled = [step for step in steps if isinstance(step, Tiled)]
+    for pool in (None, "Max", "Average"):
+        own = [step for step in tiled if (step.pool and step.pool.kind) == pool and (step.pools_all or not pool)]
+        assert {bool(step.down[1]) for step in own if step.tile > 1} == {False, True}
 
 
 def opened_again(app: Application) -> Application:

@@ -211,15 +211,27 @@ def _product(
     while pool is not None and pool.kind == "Max" and before and before[-1].rises:
         after.insert(0, before.pop())  # max f(x) = f(max x)
     y = lower.new(nodes[-1].outputs[0], order)
-    if pool is None and all(axis.is_plain for axis in axes):
-        positions = images * prod(axis.outputs for axis in axes)
-        images, axes = 1, (Axis(1, 1), Axis(1, 1), Axis(positions, positions))
+    if all(axis.is_plain for axis in axes):
+        images, axes, pool = _flat(images, axes, pool)
     given: Any = (
         *(lower.function(node), lower.comment(*nodes), (x,), y),
         *(images, axes, weights.astype(np.float32), None if bias is None else bias.astype(np.float32)),
         *((*first, *before), pool, tuple(after)),
     )
     lower.steps.append(_kind(products.Product(*given), depthwise)(*given))
+
+
+def _flat(
+    images: int, axes: tuple[Axis, Axis, Axis], pool: products.FusedPool | None
+) -> tuple[int, tuple[Axis, Axis, Axis], products.FusedPool | None]:
+    """Positions that are each by itself as one long row: of all images, or of each if a pool has the whole image."""
+    outputs = tuple(axis.outputs for axis in axes)
+    if pool is not None and pool.window != outputs:
+        return images, axes, pool
+    positions = prod(outputs) * (1 if pool else images)
+    window = (1, 1, positions)
+    flat = (Axis(1, 1), Axis(1, 1), Axis(positions, positions))
+    return (images, flat, products.FusedPool(pool.kind, window)) if pool else (1, flat, None)
 
 
 def _pool_behind(

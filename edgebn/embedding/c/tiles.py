@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 
 import numpy as np
@@ -18,11 +18,16 @@ from edgebn.embedding.c.products import (
     pixel_loops,
     pooling,
     position_number,
-    row_loops,
 )
 from edgebn.embedding.c.steps import Array, Names
 from edgebn.embedding.c.text import Code, Index, add, at, literal, multiply
-from edgebn.embedding.c.windows import EDGES, Range
+from edgebn.embedding.c.windows import EDGES, Axis, Range
+
+Span = tuple[int, int]
+"""The positions first ≤ p < last of an axis."""
+
+Sink = Callable[[Index, int, int], None]
+"""Writes what becomes of a tile's sums: given its first position, how many there are, and how far they are apart."""
 
 REGISTERS = 64
 """Floats that the vector registers hold as sums: eight registers of AVX2."""
@@ -39,12 +44,17 @@ class Tiled(Product):
 
     @cached_property
     def tile(self) -> int:
-        """Positions of a tile, along the last axis."""
+        """Positions of a tile, along the last axis or, at the edges, along the one before it."""
         most = max(1, min(REGISTERS // self.block, 8, self.axes[-1].outputs))
-        if self.pool is None:
+        if self.pool is None or self.pools_all:
             first, last = self.axes[-1].inside
             return max(1, min(most, last - first))
         return next(size for size in range(most, 0, -1) if self.window[-1] % size == 0)
+
+    @cached_property
+    def pools_all(self) -> bool:
+        """Whether a single window of the pool has all positions of an image."""
+        return self.pool is not None and self.window == tuple(axis.outputs for axis in self.axes)
 
     @property
     def blocks(self) -> int:
@@ -57,21 +67,32 @@ class Tiled(Product):
         return self.groups == 1 and (self.axes[-1].dilation == 1 or self.axes[-1].kernel == 1)
 
     @cached_property
-    def inner(self) -> tuple[int, int]:
-        """The positions first ≤ p < last along the last axis that are computed in tiles: their windows are inside."""
-        first, last = self.axes[-1].inside
-        return (first, last) if last - first >= self.tile else (0, 0)
+    def across(self) -> Span:
+        """The columns of each row that are computed in tiles."""
+        return self._in_tiles(self.axes[2])
 
-    @property
-    def has_edges(self) -> bool:
-        """Whether some positions are computed one by one."""
-        return self.axes[-1].reaches_over if self.pool else self.inner != (0, self.axes[-1].outputs)
+    @cached_property
+    def down(self) -> Span:
+        """The rows of each other column that are computed in tiles."""
+        return self._in_tiles(self.axes[1]) if self.tile > 1 else (0, 0)
+
+    def _in_tiles(self, axis: Axis) -> Span:
+        """The positions first ≤ p < last whose windows are inside; in an average each may be in one tile only."""
+        first, last = axis.inside
+        if self.pool is not None and self.pool.kind == "Average":
+            last -= (last - first) % self.tile
+        return (first, last) if last - first >= self.tile else (0, 0)
 
     def kernels(self) -> Sequence[Kernel]:
         """The inner loops that it calls."""
-        tiles = [Kernel("accumulate", self.tile, self.block)] if self.pool or self.inner != (0, 0) else []
-        edges = [Kernel("accumulate", 1, self.block)] if self.has_edges else []
-        return [*tiles, *edges, *super().kernels()]
+        _, rows, columns = self.axes
+        if self.pool is None or self.pools_all:
+            tiled, single = self.across[1] or self.down[1], not _is_all(self.across, columns)
+            single = single and not _is_all(self.down, rows)
+        else:
+            tiled, single = 1, columns.reaches_over
+        tiles = [Kernel("accumulate", self.tile, self.block)] if tiled else []
+        return [*tiles, *([Kernel("accumulate", 1, self.block)] if single else []), *super().kernels()]
 
     def stack(self) -> int:
         """Bytes of its sums."""
@@ -97,79 +118,107 @@ class Tiled(Product):
             code(f"const float *w = {at(f'{self.name}_weights', multiply(number, size))};")
             channel = add(multiply(group, self.outputs), multiply(block, self.block))
             if self.pool is None:
-                self._plain(code, names, group, number, channel)
+                with code.loop("sample", self.images) as image:
+                    self._each_tile(code, (image, group, number), partial(self._store_tile, code, names, channel))
             else:
-                self._with_pool(code, names, self.pool.kind, group, number, channel)
+                self._with_pool(code, names, self.pool.kind, (group, number), channel)
 
-    def _plain(self, code: Code, names: Names, group: Index, number: Index, channel: Index) -> None:
-        (first, last), outputs = self.inner, self.axes[-1].outputs
-        with row_loops(code, self) as (image, rows, row_pixel):
-            pixel = multiply(row_pixel, outputs)
-            if last - first == self.tile:
-                with code.block("") if self.has_edges else contextlib.nullcontext():
-                    self._tile(code, names, (image, [*rows, first], group), number, Place(add(pixel, first), channel))
-            elif last:
-                with code.block(f"for (int start = {first}; start < {last}; start += {self.tile})"):
-                    column = "start"
-                    if (last - first) % self.tile:  # the last tile overlaps the one before
-                        column = "column"
-                        code(f"const int column = start < {last - self.tile} ? start : {last - self.tile};")
-                    self._tile(code, names, (image, [*rows, column], group), number, Place(add(pixel, column), channel))
-            if self.has_edges:
-                begin, jump = (0, f"column == {first - 1} ? {last - first + 1} : 1") if first else (last, "1")
-                step = "column++" if jump == "1" else f"column += {jump}"
-                with code.block(f"for (int column = {begin}; column < {outputs}; {step})"):
-                    place = Place(add(pixel, "column"), channel)
-                    self._tile(code, names, (image, [*rows, "column"], group), number, place, edge=True)
+    def _each_tile(self, code: Code, where: tuple[Index, Index, Index], sink: Sink) -> None:
+        """Compute all positions of an image and give them to `sink`. `where`: image, group, number of the block.
+
+        Tiles lie along the rows. The columns at the edges, where windows lack taps, have tiles downwards; only what is
+        left of them is computed position by position.
+        """
+        depth, rows, columns = self.axes
+        with code.loop("slice", depth.outputs) as plane:
+            others = not _is_all(self.across, columns)
+            if self.across[1]:
+                scope = _scope(code, needed=others and rows.outputs == 1)
+                with scope, code.loop("row", rows.outputs) as row, self._tiles(code, "column", self.across) as column:
+                    self._tile(code, where, [plane, row, column], 2, sink)
+            if not others:
+                return
+            with _others(code, "column", self.across, columns.outputs) as column:
+                others = not _is_all(self.down, rows)
+                if self.down[1]:
+                    with _scope(code, needed=others), self._tiles(code, "row", self.down) as row:
+                        self._tile(code, where, [plane, row, column], 1, sink)
+                if others:
+                    with _others(code, "row", self.down, rows.outputs) as row:
+                        self._tile(code, where, [plane, row, column], None, sink)
+
+    @contextlib.contextmanager
+    def _tiles(self, code: Code, index: str, span: Span) -> Iterator[Index]:
+        """Loop over the first positions of the tiles of a span, the last of which may overlap the one before."""
+        first, last = span
+        if last - first == self.tile:
+            yield first
+            return
+        start = "start" if (last - first) % self.tile else index
+        with code.block(f"for (int {start} = {first}; {start} < {last}; {start} += {self.tile})"):
+            if start != index:
+                code(f"const int {index} = start < {last - self.tile} ? start : {last - self.tile};")
+            yield index
 
     def _tile(
-        self,
-        code: Code,
-        names: Names,
-        where: tuple[Index, list[Index], Index],
-        number: Index,
-        place: Place,
-        *,
-        edge: bool = False,
+        self, code: Code, where: tuple[Index, Index, Index], position: list[Index], along: int | None, sink: Sink
     ) -> None:
-        """Compute and store one tile, or one position at an edge. `where`: image, position, group."""
-        image, position, group = where
-        tile = 1 if edge else self.tile
+        """Compute one tile from `position` on along an axis, or one position."""
+        image, group, number = where
+        tile = 1 if along is None else self.tile
         self._start(code, number, tile)
-        self._accumulate(code, image, position, group, tile, "sums", inside=not edge)
-        operations = (*self.before, *self.after)
+        self._accumulate(code, image, position, group, along, "sums")
+        sink(position_number(self, image, position), tile, self.axes[2].outputs if along == 1 else 1)
+
+    def _store_tile(self, code: Code, names: Names, channel: Index, pixel: Index, tile: int, pitch: int) -> None:
         with code.loop("p", tile) as p, self._channels(code) as c:
             element = f"sums[{add(multiply(p, self.block), c)}]"
-            self.store(code, operations, element, Place(add(place.pixel, p), add(place.channel, c)), names)
+            place = Place(add(pixel, multiply(p, pitch)), add(channel, c))
+            self.store(code, (*self.before, *self.after), element, place, names)
 
-    def _with_pool(self, code: Code, names: Names, kind: str, group: Index, number: Index, channel: Index) -> None:
+    def _pool_tile(
+        self, code: Code, names: Names, kind: str, channel: Index, pixel: Index, tile: int, pitch: int
+    ) -> None:
+        with code.loop("p", tile) as p, self._channels(code) as c:
+            element = f"sums[{add(multiply(p, self.block), c)}]"
+            if self.before:
+                place = Place(add(pixel, multiply(p, pitch)), add(channel, c))
+                self.declare(code, self.before, element, place, names)
+                element = "value"
+            code(pooling(kind, f"pooled[{c}]", element))
+
+    def _with_pool(self, code: Code, names: Names, kind: str, where: tuple[Index, Index], channel: Index) -> None:
+        group, number = where
+        sink = partial(self._pool_tile, code, names, kind, channel)
         with pixel_loops(code, self) as (image, place, pixel):
             code(f"float pooled[{self.block}];")
             initial = "-INFINITE" if kind == "Max" else "0.0f"
             code(f"for (int c = 0; c < {self.block}; c++)", f"    pooled[c] = {initial};")
-            with contextlib.ExitStack() as stack:
-                letters = ("i", "j", "k")
-                steps = (1, 1, self.tile)
-                inner = [
-                    stack.enter_context(code.loop(letter, size, step))
-                    for letter, size, step in zip(letters, self.window, steps, strict=True)
-                ]
-                position = [
-                    add(multiply(index, size), within)
-                    for index, size, within in zip(place, self.window, inner, strict=True)
-                ]
-                self._start(code, number, self.tile)
-                self._accumulate_window(code, image, position, group)
-                with code.loop("p", self.tile) as p, code.loop("c", self.block) as c:
-                    element = f"sums[{add(multiply(p, self.block), c)}]"
-                    if self.before:
-                        at_position = Place(add(position_number(self, image, position), p), add(channel, c))
-                        self.declare(code, self.before, element, at_position, names)
-                        element = "value"
-                    code(pooling(kind, f"pooled[{c}]", element))
+            if self.pools_all:
+                self._each_tile(code, (image, group, number), sink)
+            else:
+                self._each_of_window(code, (image, group, number), place, sink)
             average = f" * {literal(1 / prod(self.window))}" if kind == "Average" else ""
             with self._channels(code) as c:
                 self.store(code, self.after, f"pooled[{c}]{average}", Place(pixel, add(channel, c)), names)
+
+    def _each_of_window(
+        self, code: Code, where: tuple[Index, Index, Index], place: Sequence[Index], sink: Sink
+    ) -> None:
+        """Compute the positions of the window at `place`, in tiles along its rows."""
+        image, group, number = where
+        with contextlib.ExitStack() as stack:
+            inner = [
+                stack.enter_context(code.loop(letter, size, step))
+                for letter, size, step in zip(("i", "j", "k"), self.window, (1, 1, self.tile), strict=True)
+            ]
+            position = [
+                add(multiply(index, size), within)
+                for index, size, within in zip(place, self.window, inner, strict=True)
+            ]
+            self._start(code, number, self.tile)
+            self._accumulate_window(code, image, position, group)
+            sink(position_number(self, image, position), self.tile, 1)
 
     @contextlib.contextmanager
     def _channels(self, code: Code) -> Iterator[Index]:
@@ -190,36 +239,35 @@ class Tiled(Product):
 
     def _accumulate_window(self, code: Code, image: Index, position: Sequence[Index], group: Index) -> None:
         """Add all taps of the tile at `position` of a window, which may reach over an edge."""
-        if not self.has_edges or self.tile == 1:
-            self._accumulate(code, image, position, group, self.tile, "sums", inside=not self.has_edges)
-            return
         last = self.axes[-1]
+        if not last.reaches_over or self.tile == 1:
+            self._accumulate(code, image, position, group, None if last.reaches_over else 2, "sums")
+            return
         start = add(multiply(position[-1], last.stride), -last.pad)
         reach = (self.tile - 1) * last.stride + (last.kernel - 1) * last.dilation
         with code.block(f"if ({start} >= 0 && {add(start, reach)} < {last.inputs})"):
-            self._accumulate(code, image, position, group, self.tile, "sums", inside=True)
+            self._accumulate(code, image, position, group, 2, "sums")
         with code.block("else"), code.block(f"for (int p = 0; p < {self.tile}; p++)"):
             single = [*position[:-1], add(position[-1], "p")]
-            self._accumulate(code, image, single, group, 1, f"sums + p * {self.block}", inside=False)
+            self._accumulate(code, image, single, group, None, f"sums + p * {self.block}")
 
     def _accumulate(
-        self, code: Code, image: Index, position: Sequence[Index], group: Index, tile: int, sums: str, *, inside: bool
+        self, code: Code, image: Index, position: Sequence[Index], group: Index, along: int | None, sums: str
     ) -> None:
-        """Add all taps of `tile` positions, which are off the edges if `inside`."""
-        last = self.axes[-1]
-        depth, height = (Range.of(code, *each) for each in zip(self.axes[:2], position[:2], EDGES[:2], strict=True))
-        width = (
-            Range.whole(last, add(multiply(position[-1], last.stride), -last.pad))
-            if inside
-            else Range.of(code, last, position[-1], EDGES[2])
+        """Add all taps of a tile along an axis, off whose edges it is, or of one position."""
+        depth, height, width = (
+            Range.whole(axis, add(multiply(index, axis.stride), -axis.pad))
+            if number == along
+            else Range.of(code, axis, index, EDGES[number])
+            for number, (axis, index) in enumerate(zip(self.axes, position, strict=True))
         )
         with depth.each(code, "plane") as plane:
-            self._call(code, tile, image, plane, (depth, height, width), group, sums)
+            self._call(code, along, image, plane, (depth, height, width), group, sums)
 
     def _call(
         self,
         code: Code,
-        tile: int,
+        along: int | None,
         image: Index,
         plane: Index,
         ranges: tuple[Range, Range, Range],
@@ -230,7 +278,8 @@ class Tiled(Product):
         dense = self.groups * self.inputs  # channels of a position
         rows, columns = self.axes[1], self.axes[2]
         row, column = height.place(height.first), width.place(width.first)
-        step = f"{columns.stride * dense}, " if tile > 1 else ""
+        tile = 1 if along is None else self.tile
+        step = rows.stride * columns.inputs * dense if along == 1 else columns.stride * dense
         row_step = rows.dilation * columns.inputs * dense
         w_row = columns.kernel * self.inputs * self.block
         with contextlib.ExitStack() as stack:
@@ -241,10 +290,33 @@ class Tiled(Product):
                 column, run = width.place(tap), self.inputs
             source = element(self, image, [depth.place(plane), row, column], multiply(group, self.inputs))
             taps = add(multiply(plane, rows.kernel * columns.kernel), multiply(height.first, columns.kernel), tap)
+            between = f"{step}, " if tile > 1 else ""
             code(
-                f"accumulate_{tile}x{self.block}({at('x', source)}, {step}{height.count()}, {row_step}, {run},",
+                f"accumulate_{tile}x{self.block}({at('x', source)}, {between}{height.count()}, {row_step}, {run},",
                 f"    {at('w', multiply(taps, self.inputs * self.block))}, {w_row}, {sums});",
             )
+
+
+def _is_all(span: Span, axis: Axis) -> bool:
+    return span == (0, axis.outputs)
+
+
+def _scope(code: Code, *, needed: bool) -> contextlib.AbstractContextManager[None]:
+    """Braces around what declares names that come again."""
+    return code.block("") if needed else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _others(code: Code, index: str, span: Span, extent: int) -> Iterator[Index]:
+    """Loop over the positions of an axis that are not in the span."""
+    first, last = span
+    begin = 0 if first else last
+    if extent - (last - first) == 1:
+        yield begin
+        return
+    step = f"{index} += {index} == {first - 1} ? {last - first + 1} : 1" if first else f"{index}++"
+    with code.block(f"for (int {index} = {begin}; {index} < {extent}; {step})"):
+        yield index
 
 
 def _block(outputs: int, single: bool, window: int) -> int:
