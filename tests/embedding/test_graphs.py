@@ -65,6 +65,12 @@ CASES: dict[str, Callable[[], onnx.ModelProto]] = {
     "a depthwise kernel as large as its image": lambda: graph(
         [node("Conv", "xw", pads=[1, 1, 1, 1], group=4)], {"x": [1, 4, 3, 3]}, {"y": [1, 4, 3, 3]}, w=floats(4, 1, 3, 3)
     ),
+    "a depthwise kernel larger than its image": lambda: graph(
+        [node("Conv", "xw", pads=[1, 1, 1, 1], group=4)], {"x": [1, 4, 1, 1]}, {"y": [1, 4, 1, 1]}, w=floats(4, 1, 3, 3)
+    ),
+    "a concatenation with nothing": lambda: graph(
+        [node("Concat", "exe", axis=1)], {"x": [1, 4]}, {"y": [1, 4]}, e=np.zeros((1, 0), np.float32)
+    ),
     "a pad of nothing": lambda: graph(
         [node("Relu", "x", "r"), node("Pad", "rp", "q"), node("Sigmoid", "q")],
         {"x": [1, 6]},
