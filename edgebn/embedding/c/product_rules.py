@@ -291,6 +291,7 @@ def _pool_kind(node: ir.Node) -> str:
 def _kind(product: products.Product, depthwise: bool) -> type[products.Product]:
     if depthwise:
         return written_out.Depthwise
-    if product.axes[-1].outputs == 1 == product.taps * product.images and product.channels <= NARROW:
+    positions = product.images * prod(axis.outputs for axis in product.axes)
+    if positions == 1 == product.taps and not product.padded and product.channels <= NARROW:
         return written_out.Vector
     return written_out.FewTaps if written_out.FewTaps.takes(product) else tiles.Tiled
