@@ -71,6 +71,9 @@ CASES: dict[str, Callable[[], onnx.ModelProto]] = {
     "a kernel of one that sees a column's every second pixel": lambda: graph(
         [node("Conv", "xw", strides=[2, 1])], {"x": [1, 3, 5, 1]}, {"y": [1, 2, 3, 1]}, w=floats(2, 3, 1, 1)
     ),
+    "groups of one pixel": lambda: graph(
+        [node("Conv", "xw", group=2)], {"x": [1, 6, 1, 1]}, {"y": [1, 4, 1, 1]}, w=floats(4, 3, 1, 1)
+    ),
     "a kernel of one that sees the padding alone": lambda: graph(
         [node("Conv", "xw", pads=[1, 1], strides=[3])], {"x": [1, 3, 1]}, {"y": [1, 2, 1]}, w=floats(2, 3, 1)
     ),

@@ -28,6 +28,9 @@ from edgebn.embedding.c.windows import EDGES, Range
 FEW_TAPS = 16
 """The most taps that are written out."""
 
+NARROW = 12
+"""The most columns of a matrix that a single vector is multiplied by as dot products."""
+
 LONGEST_ROW = 4096
 """In bytes: the longest row of pixels that is kept on the stack."""
 
@@ -187,6 +190,12 @@ class Depthwise(Product):
 @dataclass(eq=False)
 class Vector(Product):
     """x·W of one vector by a matrix of few columns: a dot product for each column, in lanes."""
+
+    @staticmethod
+    def takes(product: Product) -> bool:
+        """Whether the product is of this kind."""
+        positions = product.images * prod(axis.outputs for axis in product.axes)
+        return positions * product.taps * product.groups == 1 and not product.padded and product.channels <= NARROW
 
     @property
     def in_lanes(self) -> int:
