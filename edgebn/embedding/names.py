@@ -19,12 +19,12 @@ _JAVASCRIPT = """
 arguments await debugger eval export extends finally function implements import in instanceof interface let null
 package super typeof undefined var with yield"""
 
-_MACROS = "assert errno linux unix stdin stdout stderr"
+_HEADERS = "assert errno linux unix stdin stdout stderr int32_t int64_t size_t uint8_t"
 
 RESERVED = frozenset(
-    [*f"{_C}{_CPP}{_JAVASCRIPT} {_MACROS}".split(), *(each.lower() for each in (*keyword.kwlist, *keyword.softkwlist))]
+    [*f"{_C}{_CPP}{_JAVASCRIPT} {_HEADERS}".split(), *(each.lower() for each in (*keyword.kwlist, *keyword.softkwlist))]
 )
-"""Keywords, and what the headers of C may define, in lower case."""
+"""Keywords, and what the headers of C define, in lower case."""
 
 FILES = frozenset(
     [

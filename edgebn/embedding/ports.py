@@ -65,7 +65,7 @@ def port_of(path: Path, value: ir.Value, role: str, taken: set[str]) -> Port:
     """The port that is a graph's input or output, as `role` says; its name for programs is added to `taken`.
 
     Raises:
-        InputError: if an extent other than the first is open, or its type is none that apps take.
+        InputError: if an extent other than the first is open, one is 0, or its type is none that apps take.
     """
     name, types = value.name or role, TYPES[role]
     chosen = None if value.dtype is None else types.get(value.dtype)
@@ -76,12 +76,14 @@ def port_of(path: Path, value: ir.Value, role: str, taken: set[str]) -> Port:
     extents = [
         extent if isinstance(extent, int) else None for extent in ((None, None) if value.shape is None else value.shape)
     ]
+    shape = ", ".join(map(str, ("?",) if value.shape is None else value.shape))
     if None in extents[1:] or (role == "input" and extents == [None]):
-        shape = ", ".join(str(extent) for extent in value.shape or ("?",))
         raise InputError(
             f"{path}: {role} {name} has the shape [{shape}]; only the first extent, the batch, may be open: "
             "export the model with fixed extents"
         )
+    if 0 in extents:
+        raise InputError(f"{path}: {role} {name} has the shape [{shape}], which is empty; there is nothing to run")
     batched = extents[0] is None if extents else False
     known_extents = tuple(extent for extent in extents if extent is not None)
     return Port(name, identifier(name, taken), known_extents, batched, chosen)

@@ -25,28 +25,29 @@ def npm_package(name: str) -> Path:
     return folder
 
 
-def passes_its_own_test(folder: Path, target: str, name: str) -> None:
-    """Build the app that the files of are called `name`, and run its self-test."""
+def passes_its_own_test(folder: Path, target: str, name: str, *, ok: bool = True) -> None:
+    """Build the app whose files are called `name`, and run its self-test; not `ok`: it must fail."""
+    verdict = "PASS\n" if ok else "FAIL\n"
     if target == "c":
         compile_c("gcc", "-o", folder / "st", folder / f"{name}.c", folder / "selftest.c")
-        assert run(folder / "st", folder=folder).endswith("PASS\n")
+        assert run(folder / "st", folder=folder, ok=ok).endswith(verdict)
         (folder / "t.cpp").write_text(f'#include "{name}.h"\nint main() {{}}\n')
         run(tool("g++"), "-c", "t.cpp", "-o", "t.o", folder=folder)
     elif target == "python":
-        assert run(sys.executable, f"{name}.py", "selftest", folder=folder).endswith("PASS\n")
+        assert run(sys.executable, f"{name}.py", "selftest", folder=folder, ok=ok).endswith(verdict)
     elif target == "wasm":
         build_wasm(folder)
-        assert run(tool("node"), "selftest.mjs", folder=folder).endswith("PASS\n")
+        assert run(tool("node"), "selftest.mjs", folder=folder, ok=ok).endswith(verdict)
     elif target == "node":
         npm_package("onnxruntime-node")
         (folder / "node_modules").symlink_to(NPM / "node_modules")
-        assert run(tool("node"), "selftest.mjs", folder=folder).endswith("PASS\n")
+        assert run(tool("node"), "selftest.mjs", folder=folder, ok=ok).endswith(verdict)
     else:
         header = onnxruntime_header() or pytest.skip("no onnxruntime_c_api.h here: pip install --no-deps amd-quark")
         sources = [f"{name}.c", f"{name}_onnx.c", "selftest.c"]
         flags = ["-std=c99", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-D_GNU_SOURCE", f"-I{header}"]
         run(tool("gcc"), *flags, "-o", "st", *sources, "-ldl", folder=folder)
-        assert run(folder / "st", onnxruntime_library(), folder=folder).endswith("PASS\n")
+        assert run(folder / "st", onnxruntime_library(), folder=folder, ok=ok).endswith(verdict)
 
 
 def build_wasm(folder: Path) -> None:

@@ -56,6 +56,10 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         "there is no C for Sin (the_node); choose another target: web, c-ort, ",
     ),
     "an int8 file": (quantised, "is quantised (DequantizeLinear, QuantizeLinear), and C is written in float32"),
+    "nothing": (
+        lambda: one_node("Relu", ["batch", 0]),
+        "input x has the shape [batch, 0], which is empty; there is nothing to run",
+    ),
     "another type": (
         lambda: one_node("Relu", [4], TensorProto.DOUBLE),
         "input x is of double; apps are made for inputs of float32 or uint8",

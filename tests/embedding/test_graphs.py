@@ -65,6 +65,21 @@ CASES: dict[str, Callable[[], onnx.ModelProto]] = {
     "a depthwise kernel as large as its image": lambda: graph(
         [node("Conv", "xw", pads=[1, 1, 1, 1], group=4)], {"x": [1, 4, 3, 3]}, {"y": [1, 4, 3, 3]}, w=floats(4, 1, 3, 3)
     ),
+    "a depthwise kernel larger than its image": lambda: graph(
+        [node("Conv", "xw", pads=[1, 1, 1, 1], group=4)], {"x": [1, 4, 1, 1]}, {"y": [1, 4, 1, 1]}, w=floats(4, 1, 3, 3)
+    ),
+    "a kernel of one that sees a column's every second pixel": lambda: graph(
+        [node("Conv", "xw", strides=[2, 1])], {"x": [1, 3, 5, 1]}, {"y": [1, 2, 3, 1]}, w=floats(2, 3, 1, 1)
+    ),
+    "groups of one pixel": lambda: graph(
+        [node("Conv", "xw", group=2)], {"x": [1, 6, 1, 1]}, {"y": [1, 4, 1, 1]}, w=floats(4, 3, 1, 1)
+    ),
+    "a kernel of one that sees the padding alone": lambda: graph(
+        [node("Conv", "xw", pads=[1, 1], strides=[3])], {"x": [1, 3, 1]}, {"y": [1, 2, 1]}, w=floats(2, 3, 1)
+    ),
+    "a concatenation with nothing": lambda: graph(
+        [node("Concat", "exe", axis=1)], {"x": [1, 4]}, {"y": [1, 4]}, e=np.zeros((1, 0), np.float32)
+    ),
     "a pad of nothing": lambda: graph(
         [node("Relu", "x", "r"), node("Pad", "rp", "q"), node("Sigmoid", "q")],
         {"x": [1, 6]},

@@ -48,7 +48,7 @@ NAMES = {
     "c": (("h", "scratch"), ("run", "main"), ("sample", "passed"), ("class", "new")),
     "python": (("np", "class"), ("lambda", "zip"), ("session", "list")),
     "wasm": (("run", "memory"), ("i", "scratch")),
-    "c-ort": (("inputs", "outputs"), ("model", "problem"), ("failed", "h")),
+    "c-ort": (("inputs", "outputs"), ("uint8_t", "size_t"), ("model", "problem"), ("failed", "h")),
 }
 
 
@@ -57,6 +57,17 @@ NAMES = {
 )
 def test_tensors(target: str, given: str, made: str, tmp_path: Path) -> None:
     passes_its_own_test(embedded(two_layers(given, made), target, tmp_path), target, "m")
+
+
+@pytest.mark.parametrize("target", ["c", "c-ort"])
+def test_pixels_called_as_a_type(target: str, tmp_path: Path) -> None:
+    names = {"uint8_t": "a", "int64_t": "b"}
+    nodes = [helper.make_node("Cast", [given], [made], to=TensorProto.FLOAT) for given, made in names.items()]
+    nodes.append(helper.make_node("Add", ["a", "b"], ["y"]))
+    inputs = [helper.make_tensor_value_info(given, TensorProto.UINT8, ["n", 4]) for given in names]
+    graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    passes_its_own_test(embedded(model, target, tmp_path), target, "m")
 
 
 @pytest.mark.parametrize("target", BUILT)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgebn.embedding.c import steps
-from edgebn.embedding.c.lowering import Lowering, first_input, shape_of
+from edgebn.embedding.c.lowering import Lowering, first_input, given_inputs, shape_of
 from edgebn.embedding.c.memory import Operand, in_order, row_major
 from edgebn.embedding.c.pointwise import POINTWISE
 from edgebn.embedding.c.steps import Applied, Array
@@ -121,7 +121,7 @@ def split(lower: Lowering, node: ir.Node) -> None:
 
 def concat(lower: Lowering, node: ir.Node) -> None:
     """Concat: each part is copied into its place."""
-    parts = [lower.operand(value) for value in node.inputs if value is not None]
+    parts = [lower.operand(value) for value in given_inputs(node) if 0 not in shape_of(value)]
     y = lower.new(node.outputs[0], parts[0].order())
     axis = node.attributes.get_int("axis", 0) % len(y.shape)
     start = 0

@@ -16,9 +16,6 @@ from edgebn.embedding.c.memory import Operand, Shape, channels_last_order, in_or
 from edgebn.embedding.c.steps import Applied, Array
 from edgebn.embedding.c.windows import Axis
 
-NARROW = 12
-"""The most columns of a matrix that a single vector is multiplied by as dot products."""
-
 SAME = {"SAME_UPPER", "SAME_LOWER"}
 """Values of auto_pad with which an operator pads."""
 
@@ -303,6 +300,6 @@ def _pool_kind(node: ir.Node) -> str:
 def _kind(product: products.Product, depthwise: bool) -> type[products.Product]:
     if depthwise:
         return written_out.Depthwise
-    if product.axes[-1].outputs == 1 == product.taps * product.images and product.channels <= NARROW:
+    if written_out.Vector.takes(product):
         return written_out.Vector
     return written_out.FewTaps if written_out.FewTaps.takes(product) else tiles.Tiled

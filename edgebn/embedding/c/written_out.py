@@ -28,6 +28,9 @@ from edgebn.embedding.c.windows import EDGES, Range
 FEW_TAPS = 16
 """The most taps that are written out."""
 
+NARROW = 12
+"""The most columns of a matrix that a single vector is multiplied by as dot products."""
+
 LONGEST_ROW = 4096
 """In bytes: the longest row of pixels that is kept on the stack."""
 
@@ -122,15 +125,16 @@ class Depthwise(Product):
 
     def emit(self, code: Code, names: Names) -> None:
         """Write the loops."""
-        edges = self.padded
-        if self.written_out:
-            with self._loops(code, [axis.inside for axis in self.axes]) as (image, place):
+        inner = [axis.inside for axis in self.axes]
+        written_out = self.written_out and all(first < last for first, last in inner)
+        if written_out:
+            with self._loops(code, inner) as (image, place):
                 self._written_out(code, names, image, place)
-        if edges or not self.written_out:
+        if self.padded or not written_out:
             with self._loops(code, [(0, axis.outputs) for axis in self.axes]) as (image, place):
-                if self.written_out:
-                    code(f"if ({' && '.join(self._inside(place))})", "    continue;")
-                self._tap_by_tap(code, names, image, place)
+                outside = " || ".join(self._outside(place))
+                with code.block(f"if ({outside})") if written_out else contextlib.nullcontext():
+                    self._tap_by_tap(code, names, image, place)
 
     @contextlib.contextmanager
     def _loops(self, code: Code, bounds: Sequence[tuple[int, int]]) -> Iterator[tuple[Index, list[Index]]]:
@@ -140,13 +144,13 @@ class Depthwise(Product):
             names = ("slice", "row", "column")
             yield image, [stack.enter_context(code.span(*each)) for each in zip(names, bounds, strict=True)]
 
-    def _inside(self, place: Sequence[Index]) -> Iterator[str]:
+    def _outside(self, place: Sequence[Index]) -> Iterator[str]:
         for axis, index in zip(self.axes, place, strict=True):
             first, last = axis.inside
             if first > 0:
-                yield f"{index} >= {first}"
+                yield f"{index} < {first}"
             if last < axis.outputs:
-                yield f"{index} < {last}"
+                yield f"{index} >= {last}"
 
     def _written_out(self, code: Code, names: Names, image: Index, place: Sequence[Index]) -> None:
         pixel = position_number(self, image, place)
@@ -186,6 +190,12 @@ class Depthwise(Product):
 @dataclass(eq=False)
 class Vector(Product):
     """x·W of one vector by a matrix of few columns: a dot product for each column, in lanes."""
+
+    @staticmethod
+    def takes(product: Product) -> bool:
+        """Whether the product is of this kind."""
+        positions = product.images * prod(axis.outputs for axis in product.axes)
+        return positions * product.taps * product.groups == 1 and not product.padded and product.channels <= NARROW
 
     @property
     def in_lanes(self) -> int:
