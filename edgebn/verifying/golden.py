@@ -28,7 +28,8 @@ from edgebn.verifying.certificate import certificate_beside, certificate_notes, 
 from edgebn.verifying.data import Data
 from edgebn.verifying.onnx_files import OnnxFile, open_file
 from edgebn.verifying.probes import Plan, Probe, random_probe
-from edgebn.verifying.reference import Inputs, Outputs, Reference, largest_moves
+from edgebn.verifying.reference import Reference, largest_moves
+from edgebn.verifying.samples import Inputs, Outputs
 from edgebn.verifying.sessions import Runtime, open_runtime
 from edgebn.verifying.vectors import VECTOR, data_sets, number
 from edgebn.verifying.verdict import PACKAGES, cpu
@@ -58,6 +59,8 @@ def golden_vectors(
     if reference.gives_class:
         names = ["class"]
     for index, inputs in enumerate(_samples(plan, data, count)):
+        if reference.is_of_whole_arrays:
+            inputs = tuple(array[:1] for array in inputs)
         outputs = _outputs(reference, inputs)
         if reference.gives_class:
             inputs, outputs = _decided(inputs, outputs)
@@ -66,6 +69,7 @@ def golden_vectors(
             ("output", names, outputs),
         ):
             for position, (name, array) in enumerate(zip(tensors, arrays, strict=True)):
+                array = array[0] if reference.is_of_whole_arrays else array
                 content = numpy_helper.from_array(array, name).SerializeToString(deterministic=True)
                 written[f"test_data_set_{index}/{role}_{position}.pb"] = content
     return written

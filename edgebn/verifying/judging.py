@@ -10,63 +10,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebn.errors import InputError
 from edgebn.report import Comparison, Decisions, Distance, RuntimeDifference
 from edgebn.verifying import compare
 from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.decisions import DecisionsTally
-from edgebn.verifying.integers import accepted
 from edgebn.verifying.logits import Beside, aligned
-from edgebn.verifying.matching import fixed_batch, match
-from edgebn.verifying.onnx_files import OnnxFile
-from edgebn.verifying.probes import DATA, EXTENT, NORMAL, OTHER_EXTENTS, Inputs, Plan, Probe, random_probe
-from edgebn.verifying.reference import Outputs, Reference, largest_moves
-from edgebn.verifying.sessions import EvaluatorError, RunError, Runtime, open_runtime, open_runtimes
+from edgebn.verifying.probes import DATA, Probe
+from edgebn.verifying.reference import Reference, largest_moves
+from edgebn.verifying.samples import Inputs, Outputs, fixed_batch
+from edgebn.verifying.sessions import EvaluatorError, RunError, Runtime, open_runtime
 from edgebn.verifying.tally import Expected, ExpectedTally, Rule, Tally
 from edgebn.verifying.tipping import tipping
 
 OnSamples = Callable[[str, int], None]
 """Called with the probe's name and how many samples are done."""
 
-_WORK = 500_000_000
-"""Multiplications of all samples of one probe; large models get fewer samples."""
-_FEWEST = 2
 _EVALUATED = 2
-
-
-def open_candidate(reference: Reference, file: OnnxFile, runtimes: Sequence[Runtime] | None = None) -> Candidate:
-    """Open `file` in all runtimes, or in those given, and match it to the reference. Raises InputError."""
-    opened = open_runtimes(file) if runtimes is None else tuple(runtimes)
-    return Candidate(file, opened, match(reference, opened[0]))
-
-
-def plan_for(reference: Reference, candidate: Candidate, seed: int, most: int) -> Plan:
-    """What to feed: at most `most` samples a probe, fewer if the model is large."""
-    inputs, names = reference.inputs, candidate.match.inputs
-    found = candidate.file.anatomy.index_ranges
-    ranges = {tensor.name: found[name] for tensor, name in zip(inputs, names, strict=True) if name in found}
-    affordable = _WORK // max(1, candidate.file.anatomy.multiplications)
-    batch = fixed_batch(inputs, candidate.runtimes[0].inputs)
-    known = {**ranges, **reference.index_ranges}
-    plan = Plan(inputs, known, seed, min(most, max(_FEWEST, affordable)), fixed_batch=batch)
-    plan = replace(plan, extent=_extent(reference, plan))
-    rows = candidate.file.anatomy.tables
-    tables = {tensor.name: rows[name] for tensor, name in zip(inputs, names, strict=True) if name in rows}
-    integers = accepted(reference, plan, tables)
-    behind = {name: integers[name][1] + 1 for name in tables.keys() & integers.keys()}
-    return replace(plan, index_ranges={**known, **behind}, integers=integers)
-
-
-def _extent(reference: Reference, plan: Plan) -> int:
-    """The first size of what may vary on which the reference runs; the usual one if it runs on none."""
-    few = replace(plan, samples=plan.whole_batches(1))
-    for extent in (EXTENT, *OTHER_EXTENTS) if plan.has_varying_extents else ():
-        try:
-            reference.run(random_probe(few, NORMAL, extent).inputs)
-        except InputError:
-            continue
-        return extent
-    return EXTENT
 
 
 class Expecting:
@@ -80,7 +39,8 @@ class Expecting:
         )
         if reference.truth is None:
             file = reference.file or candidate.file
-            self._twins = [open_runtime(each, "off", 1) for each in (file, *file.rounded())]
+            whole = reference.is_of_whole_arrays
+            self._twins = [open_runtime(each, "off", 1, of_whole=whole) for each in (file, *file.rounded())]
             if reference.file is None:
                 self._base = lambda runtime, inputs: candidate.match.run(runtime, inputs, _batch(inputs))
         self._fixed = fixed_batch(*(twin.inputs for twin in self._twins))
@@ -302,7 +262,8 @@ class _Trial:
         self, probe: Probe, runtime: Runtime, batch_size: int, index: int, actual: NDArray[Any], expected: Expected
     ) -> None:
         fed = self._judge.limit(runtime, probe, batch_size)
-        if not self._judge.has_shape(runtime, index, actual, expected.reference[:fed]):
+        reference = expected.reference if fed >= probe.samples else expected.reference[:fed]
+        if not self._judge.has_shape(runtime, index, actual, reference):
             self._fail(probe, runtime, batch_size, [index])
             return
         if index in self._judge.axes:

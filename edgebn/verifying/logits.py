@@ -57,7 +57,7 @@ def beside(reference: Reference, candidate: Candidate) -> Beside | None:
         replace(reference, outputs=(*outputs, *named), run=logits.run, truth=logits.truth, file=logits.file),
         Candidate(
             file,
-            tuple(open_runtime(file, level, 1) for level in LEVELS),
+            tuple(open_runtime(file, level, 1, of_whole=reference.is_of_whole_arrays) for level in LEVELS),
             Match(inputs, (*candidate.match.outputs, *range(first, first + len(positions)))),
         ),
         tuple(chosen[place].axis for place in logits.kinds),

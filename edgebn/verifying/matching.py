@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from edgebn.errors import InputError
 from edgebn.loading import Tensor
-from edgebn.verifying.reference import Inputs, Outputs, Reference
+from edgebn.verifying.reference import Reference
+from edgebn.verifying.samples import Inputs, Outputs
 from edgebn.verifying.sessions import Runtime
 
 _NUMBERS = {
@@ -59,12 +60,6 @@ def _check_arrays(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
             raise InputError(
                 f"{name}: its input {tensor.name} has the shape {tensor.shape}, of which there are no samples"
             )
-
-
-def fixed_batch(*sides: Sequence[Tensor]) -> int | None:
-    """The one batch size that the inputs of one side allow, if they do not allow all."""
-    extents = (tensor.shape[0] for tensors in sides for tensor in tensors if tensor.shape)
-    return next((extent for extent in extents if extent is not None), None)
 
 
 def _matched(name: str, role: str, wanted: Sequence[Tensor], found: Sequence[Tensor]) -> tuple[int, ...]:

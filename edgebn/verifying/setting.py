@@ -1,0 +1,100 @@
+"""A reference and the file that is held against it, opened and matched, and what both are fed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgebn.errors import InputError
+from edgebn.verifying import sessions
+from edgebn.verifying.candidate import Candidate
+from edgebn.verifying.data import Data, open_data
+from edgebn.verifying.integers import accepted
+from edgebn.verifying.matching import match
+from edgebn.verifying.onnx_files import OnnxFile
+from edgebn.verifying.probes import Plan, Sizes
+from edgebn.verifying.reference import Reference, of_whole_arrays
+from edgebn.verifying.samples import fixed_batch, shares_axis
+from edgebn.verifying.sessions import Runtime, open_runtimes
+from edgebn.verifying.sizes import counts_samples, sizes_that_run
+
+_WORK = 500_000_000
+"""Multiplications of all samples of one probe; large models get fewer samples."""
+_FEWEST = 2
+
+
+def open_candidate(reference: Reference, file: OnnxFile, runtimes: Sequence[Runtime] | None = None) -> Candidate:
+    """Open `file` in all runtimes, or in those given, and match it to the reference. Raises InputError."""
+    opened = open_runtimes(file) if runtimes is None else tuple(runtimes)
+    if reference.is_of_whole_arrays:
+        opened = tuple(map(sessions.of_whole_arrays, opened))
+    return Candidate(file, opened, match(reference, opened[0]))
+
+
+def plan_for(reference: Reference, candidate: Candidate, seed: int, most: int, sizes: Sizes = ()) -> Plan:
+    """What to feed: at most `most` samples a probe, fewer if the model is large; of these sizes, if they are known."""
+    inputs, names = reference.inputs, candidate.match.inputs
+    found = candidate.file.anatomy.index_ranges
+    ranges = {tensor.name: found[name] for tensor, name in zip(inputs, names, strict=True) if name in found}
+    affordable = _WORK // max(1, candidate.file.anatomy.multiplications)
+    batch = 1 if reference.is_of_whole_arrays else fixed_batch(inputs, candidate.runtimes[0].inputs)
+    known = {**ranges, **reference.index_ranges}
+    plan = Plan(inputs, known, seed, min(most, max(_FEWEST, affordable)), fixed_batch=batch, given_sizes=sizes)
+    if plan.has_varying_extents:
+        plan = replace(plan, given_sizes=sizes_that_run(reference, plan))
+    rows = candidate.file.anatomy.tables
+    tables = {tensor.name: rows[name] for tensor, name in zip(inputs, names, strict=True) if name in rows}
+    integers = accepted(reference, plan, tables)
+    behind = {name: integers[name][1] + 1 for name in tables.keys() & integers.keys()}
+    return replace(plan, index_ranges={**known, **behind}, integers=integers)
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """A reference, the file that is held against it, and what both are fed; with real data, if there are."""
+
+    reference: Reference
+    candidate: Candidate
+    plan: Plan
+    data: Data | None
+
+
+def set_up(
+    reference: Reference,
+    file: OnnxFile,
+    seed: int,
+    most: int,
+    runtimes: Sequence[Runtime] | None = None,
+    data: str | Path | None = None,
+) -> Setting:
+    """Open all that is needed, and find out whether axis 0 counts samples: else whole arrays are run.
+
+    Raises:
+        UsageError, InputError: as `open_data`, `open_candidate` and `sizes_that_run` do.
+    """
+    wholes = of_whole_arrays(reference)
+    chosen = reference if shares_axis(reference.inputs) else wholes
+    try:
+        real = _data(chosen, data)
+    except InputError as error:
+        chosen, real = wholes, _data_of_wholes(wholes, data, error)
+    candidate = open_candidate(chosen, file, runtimes)
+    plan = plan_for(chosen, candidate, seed, most, () if real is None else real.sizes)
+    if chosen is wholes or counts_samples(chosen, plan):
+        return Setting(chosen, candidate, plan, real)
+    candidate, real = open_candidate(wholes, file, candidate.runtimes), _data(wholes, data)
+    plan = plan_for(wholes, candidate, seed, most, () if real is None else real.sizes)
+    return Setting(wholes, candidate, plan, real)
+
+
+def _data(reference: Reference, data: str | Path | None) -> Data | None:
+    return open_data(reference.name, reference.inputs, data, of_whole=reference.is_of_whole_arrays)
+
+
+def _data_of_wholes(wholes: Reference, data: str | Path | None, error: InputError) -> Data | None:
+    """The data as those of a model of whole arrays; if they do not fit that either, raise the first error."""
+    try:
+        return _data(wholes, data)
+    except InputError:
+        raise error from None
