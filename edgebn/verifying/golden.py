@@ -196,9 +196,9 @@ def _is_truth(exact: NDArray[Any], other: NDArray[Any], trusted: float) -> bool:
 def _replayed(file: OnnxFile, runtime: Runtime, folder: Path) -> Iterator[Replayed]:
     given = _ordered(folder, _arrays(folder, "input"), runtime.inputs)
     wanted = _ordered(folder, _arrays(folder, "output"), runtime.outputs)
-    results = runtime.run(given, len(given[0]))
+    results = _once(runtime, given)
     moves: Sequence[NDArray[np.float64]] | None = None
-    for index, (actual, expected) in enumerate(zip(results, wanted, strict=True)):
+    for index, (actual, expected) in enumerate(zip(results, map(np.atleast_1d, wanted), strict=True)):
         if actual.shape != expected.shape:
             raise InputError(
                 f"{folder.name}: output_{index}.pb has the shape {expected.shape}, the result {actual.shape}"
@@ -224,8 +224,13 @@ def _replayed(file: OnnxFile, runtime: Runtime, folder: Path) -> Iterator[Replay
 
 
 def _moves(file: OnnxFile, inputs: Inputs, outputs: Outputs) -> tuple[NDArray[np.float64], ...]:
-    runs = (open_runtime(twin, "off", 1).run(inputs, len(inputs[0])) for twin in file.rounded())
-    return largest_moves(outputs, list(runs))
+    return largest_moves(outputs, [_once(open_runtime(twin, "off", 1), inputs) for twin in file.rounded()])
+
+
+def _once(runtime: Runtime, inputs: Inputs) -> Outputs:
+    """The outputs of a single run; numbers without axes as arrays of one."""
+    feed = {tensor.name: array for tensor, array in zip(runtime.inputs, inputs, strict=True)}
+    return tuple(np.atleast_1d(result) for result in runtime.call(feed))
 
 
 def _arrays(folder: Path, role: str) -> Arrays:
@@ -249,8 +254,6 @@ def _array(file: Path) -> tuple[str, NDArray[Any]]:
         raise InputError(f"{file}: is not a serialized tensor ({error}); copy it again") from error
     if array.ndim > 0 and len(array) == 0:
         raise InputError(f"{file}: holds no samples; write the vectors anew")
-    if array.ndim == 0:
-        raise InputError(f"{file}: holds a single number, without an axis for samples")
     return tensor.name, array
 
 

@@ -181,8 +181,10 @@ class Judge:
             yield from ((runtime, size) for size in sizes)
 
     def limit(self, runtime: Runtime, probe: Probe, batch_size: int) -> int:
-        """How many of the samples to run."""
-        return probe.limit(batch_size) if runtime.threads else min(probe.samples, max(_EVALUATED, self._fixed))
+        """How many of the samples to run: in onnx's evaluator few, but all whole arrays, whose outputs may lie flat."""
+        if runtime.threads or self.reference.is_of_whole_arrays:
+            return probe.limit(batch_size)
+        return min(probe.samples, max(_EVALUATED, self._fixed))
 
     def run(self, runtime: Runtime, probe: Probe, batch_size: int) -> Outputs | None:
         """The outputs, in the reference's order; None if the file does not run."""
@@ -267,8 +269,8 @@ class _Trial:
             self._fail(probe, runtime, batch_size, [index])
             return
         if index in self._judge.axes:
-            actual = aligned(actual, expected.reference[:fed], self._judge.axes[index])
-        self._tally(runtime, batch_size, index).add(actual, expected)
+            actual = aligned(actual, reference, self._judge.axes[index])
+        self._tally(runtime, batch_size, index).add(actual, expected, fed)
         decides = runtime is self._judge.candidate.usual and batch_size == max(probe.batch_sizes)
         if probe.name == DATA and decides and compare.has_labels(actual.shape):
             name = self._judge.reference.outputs[index].name

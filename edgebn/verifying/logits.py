@@ -65,7 +65,9 @@ def beside(reference: Reference, candidate: Candidate) -> Beside | None:
 
 
 def aligned(actual: NDArray[Any], reference: NDArray[Any], axis: int) -> NDArray[Any]:
-    """`actual` shifted along `axis`, by what most of its elements there are off."""
+    """`actual` shifted along `axis`, by what most of its elements there are off; as it is where it lies flat."""
+    if actual.ndim < 2:
+        return actual
     with np.errstate(invalid="ignore"):
         difference = np.asarray(actual, np.float64) - reference
     known = np.where(np.isfinite(difference), difference, 0.0)

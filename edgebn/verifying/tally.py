@@ -128,8 +128,8 @@ class Tally:
     wrong: int | None = None
     changed_labels: int | None = None
 
-    def add(self, actual: NDArray[Any], expected: Expected) -> None:
-        """Compare more samples; what is expected may be of more than there are."""
+    def add(self, actual: NDArray[Any], expected: Expected, samples: int) -> None:
+        """Compare so many more samples; what is expected may be of more than there are."""
         count = len(actual)
         reference = np.asarray(expected.reference[:count])
         exact = None if expected.exact is None else expected.exact[:count]
@@ -143,7 +143,7 @@ class Tally:
             self.excess = max(self.excess, compare.numpy_excess(actual, reference, *self.rule.tolerances))
         if reference.dtype.kind not in "fV":  # V: numpy's kind of bfloat16
             self.wrong = (self.wrong or 0) + expected.wrong(actual)
-        self.samples += count
+        self.samples += samples
         changed = compare.changed_labels(actual, reference)
         self.changed_labels = None if changed is None else (self.changed_labels or 0) + changed
 
