@@ -26,6 +26,8 @@ NORMAL, EVERY_INDEX, NOT_FINITE, CLIP_SIDES, DATA = "normal", "every index", "no
 _EXTENT = 32
 """How long what may vary is, where nothing else is known."""
 
+FEWEST = 2
+"""Samples of a probe, however large the model is."""
 _BATCH_SIZES = (1, 2, 7, 32)
 _DATA_BATCH_SIZES = (1, 256)
 _SMALL_RUNS = 4
@@ -106,6 +108,12 @@ class Plan:
     def data_batch_sizes(self) -> tuple[int, ...]:
         """Those at which real data are run."""
         return _DATA_BATCH_SIZES if self.fixed_batch is None else (self.fixed_batch,)
+
+    def affordable(self, sizes: Sizes) -> int:
+        """How many samples of other sizes are as much work as all of the plan's own."""
+        elements = (sum(int(np.prod(size, dtype=int)) for size in each) for each in (self.sizes, sizes))
+        own, other = (max(1, count) for count in elements)
+        return min(self.samples, max(FEWEST, self.samples * own // other))
 
     def whole_batches(self, samples: int) -> int:
         """At least one batch, and no sample that would be left over."""

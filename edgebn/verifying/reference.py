@@ -252,11 +252,13 @@ def _twin(source: Source, seen: Callable[[Source], Source]) -> tuple[Any, Traced
 
 
 def _builds(model: Any, inputs: Inputs) -> bool:
-    """Whether Keras can say of what shapes the outputs are; true of what is no model of layers."""
-    if model is None:
-        return True
+    """Whether Keras can say of what shapes the outputs are; true of all where it can not say it of the model itself."""
+    return model is None or _has_shapes(model, inputs) or not _has_shapes(model, model.inputs)
+
+
+def _has_shapes(model: Any, arrays: Sequence[Any]) -> bool:
     keras = backends.keras()
-    given = [keras.KerasTensor(array.shape, str(array.dtype)) for array in inputs]
+    given = [keras.KerasTensor(tuple(array.shape), str(array.dtype)) for array in arrays]
     try:
         model.compute_output_spec(given[0] if len(given) == 1 else keras.tree.pack_sequence_as(model.input, given))
     except ValueError:

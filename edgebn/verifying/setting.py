@@ -13,7 +13,7 @@ from edgebn.verifying.data import Data, open_data
 from edgebn.verifying.integers import accepted
 from edgebn.verifying.matching import match
 from edgebn.verifying.onnx_files import OnnxFile
-from edgebn.verifying.probes import Plan, Sizes
+from edgebn.verifying.probes import FEWEST, Plan, Sizes
 from edgebn.verifying.reference import Reference, of_whole_arrays
 from edgebn.verifying.samples import fixed_batch, shares_axis
 from edgebn.verifying.sessions import Runtime, open_runtimes
@@ -21,7 +21,6 @@ from edgebn.verifying.sizes import counts_samples, sizes_that_run
 
 _WORK = 500_000_000
 """Multiplications of all samples of one probe; large models get fewer samples."""
-_FEWEST = 2
 
 
 def open_candidate(reference: Reference, file: OnnxFile, runtimes: Sequence[Runtime] | None = None) -> Candidate:
@@ -37,17 +36,23 @@ def plan_for(reference: Reference, candidate: Candidate, seed: int, most: int, s
     inputs, names = reference.inputs, candidate.match.inputs
     found = candidate.file.anatomy.index_ranges
     ranges = {tensor.name: found[name] for tensor, name in zip(inputs, names, strict=True) if name in found}
-    affordable = _WORK // max(1, candidate.file.anatomy.multiplications)
+    affordable = max(FEWEST, _WORK // max(1, candidate.file.anatomy.multiplications))
     batch = 1 if reference.is_of_whole_arrays else fixed_batch(inputs, candidate.runtimes[0].inputs)
     known = {**ranges, **reference.index_ranges}
-    plan = Plan(inputs, known, seed, min(most, max(_FEWEST, affordable)), fixed_batch=batch, given_sizes=sizes)
-    if plan.has_varying_extents:
-        plan = replace(plan, given_sizes=sizes_that_run(reference, plan))
+    plan = _sized(reference, Plan(inputs, known, seed, affordable, fixed_batch=batch), most, sizes)
     rows = candidate.file.anatomy.tables
     tables = {tensor.name: rows[name] for tensor, name in zip(inputs, names, strict=True) if name in rows}
     integers = accepted(reference, plan, tables)
     behind = {name: integers[name][1] + 1 for name in tables.keys() & integers.keys()}
     return replace(plan, index_ranges={**known, **behind}, integers=integers)
+
+
+def _sized(reference: Reference, plan: Plan, most: int, sizes: Sizes) -> Plan:
+    """The plan with sizes that run, and at most `most` samples; it has those that are affordable at usual sizes."""
+    if not plan.has_varying_extents:
+        return replace(plan, samples=min(plan.samples, most))
+    found = sizes_that_run(reference, replace(plan, given_sizes=sizes))
+    return replace(plan, given_sizes=found, samples=min(plan.affordable(found), most))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
@@ -22,18 +23,23 @@ _TIPPED = 0.02
 
 
 def sizes_that_run(reference: Reference, plan: Plan) -> Sizes:
-    """The first sizes of a sample on which the reference gives numbers, or at least runs.
+    """The first sizes of a sample on which the reference gives numbers.
 
-    Those of the plan come first, then usual extents, then every one up to 256 and every 32nd up to 1024.
+    Those of the plan come first, then usual extents; only if it runs on none of these, every one up to 256 and every
+    32nd up to 1024. If it runs somewhere, but gives numbers nowhere, the first sizes on which it runs.
 
     Raises:
         InputError: if it runs on none of them.
     """
     error: InputError | None = None
     runs: Sizes | None = None
-    for sizes in dict.fromkeys((plan.sizes, *_candidates(reference, plan))):
+    usual = dict.fromkeys((plan.sizes, *_candidates(reference, plan, _USUAL)))
+    others = dict.fromkeys((*range(1, _MOST_CONSECUTIVE + 1), *range(_STEP, _MOST + 1, _STEP)))
+    for sizes in chain(usual, _candidates(reference, plan, others)):
+        if runs is not None and sizes not in usual:
+            return runs
         try:
-            if _runs_well(reference, plan, sizes):
+            if _gives_numbers(reference, plan, sizes):
                 return sizes
         except InputError as failed:
             error = error or failed
@@ -92,8 +98,7 @@ def _is_part(reference: Reference, inputs: Inputs, size: int, together: Outputs)
     return all(each.mean() <= most for each, most in zip(off, allowed, strict=True) if each.size)
 
 
-def _candidates(reference: Reference, plan: Plan) -> Iterator[Sizes]:
-    extents = dict.fromkeys((*_USUAL, *range(1, _MOST_CONSECUTIVE + 1), *range(_STEP, _MOST + 1, _STEP)))
+def _candidates(reference: Reference, plan: Plan, extents: Iterable[int]) -> Iterator[Sizes]:
     for extent in extents if plan.has_varying_extents else ():
         yield uniform(plan.inputs, extent)
         if reference.is_of_whole_arrays:
@@ -121,17 +126,17 @@ def _multiple(plan: Plan, factor: int) -> Sizes:
 def _first_that_runs(reference: Reference, plan: Plan, candidates: list[Sizes]) -> Iterator[Sizes]:
     for sizes in candidates:
         with contextlib.suppress(InputError):
-            if _runs_well(reference, plan, sizes):
+            if _gives_numbers(reference, plan, sizes):
                 yield sizes
                 return
 
 
-def _runs_well(reference: Reference, plan: Plan, sizes: Sizes) -> bool:
+def _gives_numbers(reference: Reference, plan: Plan, sizes: Sizes) -> bool:
     """Whether a single batch, as small as may be, gives numbers. Raises InputError if it does not run."""
     inputs = random_probe(replace(plan, samples=plan.whole_batches(1)), NORMAL, sizes).inputs
-    outputs = reference.run(inputs)
-    has_numbers = all(np.isfinite(np.asarray(output, np.float64)).any() for output in outputs)
-    return has_numbers and reference.builds(reference.take(inputs))
+    if not reference.builds(reference.take(inputs)):
+        raise InputError(f"{reference.name}: nothing is left of such sizes on the way")
+    return all(np.isfinite(np.asarray(output, np.float64)).any() for output in reference.run(inputs))
 
 
 def _nothing_runs(reference: Reference, plan: Plan) -> InputError:

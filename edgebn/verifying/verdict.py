@@ -67,7 +67,7 @@ def _real(data: Data | None, plan: Plan, expecting: Expecting) -> Iterator[Parts
 def _other_sizes(plan: Plan, reference: Reference) -> Iterator[Probe]:
     """Where an extent may vary, samples of other sizes that the reference takes."""
     for sizes in other_sizes(reference, plan) if plan.has_varying_extents else ():
-        yield random_probe(plan, NORMAL, sizes)
+        yield random_probe(plan, NORMAL, sizes, plan.affordable(sizes))
 
 
 def _verdict(judge: Judge, plan: Plan, data: Data | None, clip_sides: tuple[int, int]) -> Verdict:

@@ -159,3 +159,10 @@ def test_digits_fill_whole_batches_of_a_fixed_size() -> None:
 )
 def test_other_models_take_no_digits(inputs: tuple[Tensor, ...]) -> None:
     assert not takes_digits(inputs)
+
+
+def test_of_larger_samples_there_are_fewer() -> None:
+    plan = Plan(TWO, {}, samples=32)
+    assert plan.affordable(uniform(TWO, 8)) == 32
+    assert plan.affordable(uniform(TWO, 65)) == 16
+    assert plan.affordable(uniform(TWO, 1000)) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ import pytest
 
 import edgebn
 from edgebn import backends
+from edgebn.verifying.onnx_files import open_file
+from edgebn.verifying.probes import Plan
+from edgebn.verifying.reference import onnx_reference
 from edgebn.verifying.samples import Run, stacked
+from edgebn.verifying.sizes import sizes_that_run
 from tests import keras_models
 from tests.verifying.test_mismatch import written
 
@@ -156,6 +161,20 @@ def test_where_no_size_runs_the_data_are_enough(tmp_path: Path) -> None:
     verdict = edgebn.verify(path, path, data=tmp_path / "own.npz")
     assert verdict.passed
     assert {"data", "normal", "large", "normal, 3000 long"} <= {each.probe for each in verdict.comparisons}
+
+
+def test_where_no_numbers_come_out_few_sizes_are_tried(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.onnx", "(float[n,t] x) => (float[n,t] y) { a = Abs(x) b = Neg(a) y = Log(b) }")
+    reference = onnx_reference(open_file(path))
+    tried: list[int] = []
+
+    def once(inputs: Any) -> Any:
+        tried.append(inputs[0].shape[1])
+        return reference.run.once(inputs)
+
+    counted = replace(reference, run=replace(reference.run, once=once))
+    assert sizes_that_run(counted, Plan(reference.inputs, {})) == ((32,),)
+    assert len(tried) < 10
 
 
 def test_two_extents_that_differ_are_as_in_the_data(tmp_path: Path) -> None:
