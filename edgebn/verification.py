@@ -51,10 +51,11 @@ def verify(
     and on two, and small models in onnx's reference evaluator too, which does not decide.
 
     A Keras model is also evaluated in float64; that is the truth. A channel passes if ONNX is no further from it than
-    four times what Keras in float32 is, plus 12 to 32 times what the channel moves when every weight is rounded once,
-    plus 16 roundings of the channel's largest value. Where there is no truth, as between two ONNX files, the model is
-    the measure, with 84 roundings (1e-5). The logits of an output that ends in softmax or sigmoid are compared as well,
-    where both show them. With `rtol` or `atol` numpy's rule, |a − b| ≤ atol + rtol·|b|, of the outputs takes its place.
+    four times what Keras in float32 is, plus 12 to 32 times what the channel moves when every weight, or every result,
+    is rounded once, plus 16 roundings of the channel's largest value. Where there is no truth, as between two ONNX
+    files, the model is the measure, with 84 roundings (1e-5). The logits of an output that ends in softmax or sigmoid
+    are compared as well, where both show them. With `rtol` or `atol` numpy's rule, |a − b| ≤ atol + rtol·|b|, of the
+    outputs takes its place.
 
     Args:
         model_or_path: a `keras.Model`, a `.keras` or `.h5` file, a SavedModel folder, or another ONNX file.

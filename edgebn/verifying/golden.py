@@ -29,6 +29,7 @@ from edgebn.verifying.data import Data
 from edgebn.verifying.onnx_files import OnnxFile, open_file
 from edgebn.verifying.probes import Plan, Probe, random_probe
 from edgebn.verifying.reference import Reference, largest_moves
+from edgebn.verifying.rounding import moves, twins
 from edgebn.verifying.samples import Inputs, Outputs
 from edgebn.verifying.sessions import Runtime, open_runtime
 from edgebn.verifying.vectors import VECTOR, data_sets, number
@@ -99,7 +100,8 @@ def replay(onnx_path: str | Path, certificate: str | Path | None = None) -> Repl
     """Run an ONNX file on the golden vectors beside it, and check it against its certificate, if there is one.
 
     TensorFlow is neither needed nor imported. An output passes if it is no further from the recorded one than 84
-    roundings of the channel's largest value, plus 32 times what the channel moves when every weight is rounded once.
+    roundings of the channel's largest value, plus 32 times what the channel moves when every weight, or every result,
+    is rounded once.
 
     Args:
         onnx_path: the file; `test_data_set_*` lie in its folder.
@@ -197,7 +199,7 @@ def _replayed(file: OnnxFile, runtime: Runtime, folder: Path) -> Iterator[Replay
     given = _ordered(folder, _arrays(folder, "input"), runtime.inputs)
     wanted = _ordered(folder, _arrays(folder, "output"), runtime.outputs)
     results = _once(runtime, given)
-    moves: Sequence[NDArray[np.float64]] | None = None
+    known: Sequence[NDArray[np.float64]] | None = None
     for index, (actual, expected) in enumerate(zip(results, map(np.atleast_1d, wanted), strict=True)):
         if actual.shape != expected.shape:
             raise InputError(
@@ -208,8 +210,8 @@ def _replayed(file: OnnxFile, runtime: Runtime, folder: Path) -> Iterator[Replay
         floor = 1.0 if runtime.outputs[index].name in file.anatomy.rounds_at_one else 0.0
         allowed = compare.tolerance(np.maximum(scales, floor), None, np.zeros(()))
         if (errors > allowed).any():  # only then is it worth to know how sensitive the model is
-            moves = moves or _moves(file, given, results)
-            allowed = compare.tolerance(np.maximum(scales, floor), None, moves[index])
+            known = known or _moves(file, given, results)
+            allowed = compare.tolerance(np.maximum(scales, floor), None, known[index])
         shares = compare.share(errors, allowed)
         worst = int(shares.argmax())
         yield Replayed(
@@ -224,7 +226,9 @@ def _replayed(file: OnnxFile, runtime: Runtime, folder: Path) -> Iterator[Replay
 
 
 def _moves(file: OnnxFile, inputs: Inputs, outputs: Outputs) -> tuple[NDArray[np.float64], ...]:
-    return largest_moves(outputs, [_once(open_runtime(twin, "off", 1), inputs) for twin in file.rounded()])
+    weights = largest_moves(outputs, [_once(open_runtime(twin, "off", 1), inputs) for twin in file.rounded()])
+    up, down = (_once(open_runtime(twin, "off", 1), inputs) for twin in twins(file))
+    return tuple(map(np.maximum, weights, map(moves, up, down)))
 
 
 def _once(runtime: Runtime, inputs: Inputs) -> Outputs:

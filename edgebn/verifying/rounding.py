@@ -55,7 +55,7 @@ class OwnRounding:
             up, down = (self._run(twin, inputs) for twin in self._twins)
         except InputError:
             return tuple(np.zeros(()) for _ in self._candidate.match.outputs)
-        return tuple(map(_moves, up, down))
+        return tuple(map(moves, up, down))
 
     @cached_property
     def _twins(self) -> list[Runtime]:
@@ -67,7 +67,8 @@ class OwnRounding:
         return self._candidate.match.run(twin, inputs, batch or _BATCH)
 
 
-def _moves(up: NDArray[Any], down: NDArray[Any]) -> Columns:
+def moves(up: NDArray[Any], down: NDArray[Any]) -> Columns:
+    """How far each channel moves by half a unit in the last place, if `up` and `down` are what the twins give."""
     if up.shape != down.shape:  # how many there are hangs on the numbers
         return np.zeros(())
     return channels(magnitudes(absolute(up, down))) / _HALF_UNITS

@@ -108,18 +108,16 @@ class ExpectedTally:
     def allowed(self) -> tuple[Columns, Columns, Columns]:
         """Of each channel the tolerance, the sensitivity that it rests on, and the scale."""
         if self.is_trusted:
-            scales, error = self.exact_scales, self.reference_error
-            sensitivity = np.maximum(self.sensitivity, self.rounding)
-            return self._tolerance(scales, error, sensitivity), sensitivity, scales
+            scales, sensitivity, error = self.exact_scales, self.sensitivity, self.reference_error
+            return self._tolerance(scales, error, sensitivity), np.maximum(sensitivity, self.rounding), scales
         sensitivity = self.sensitivity
         if self.has_truth:  # an overflow in float64 is no rounding, nor does another model say how this one rounds
             most = np.where(np.isinf(self.reference_error), 0.0, compare.DISTRUST * self.scales)
             sensitivity = np.minimum(sensitivity, most / compare.SENSITIVITY_FACTOR)
-        sensitivity = np.maximum(sensitivity, self.rounding)
-        return self._tolerance(self.scales, None, sensitivity), sensitivity, self.scales
+        return self._tolerance(self.scales, None, sensitivity), np.maximum(sensitivity, self.rounding), self.scales
 
     def _tolerance(self, scales: Columns, error: Columns | None, sensitivity: Columns) -> Columns:
-        return compare.tolerance(np.maximum(scales, self.floor), error, sensitivity, self.precision)
+        return compare.tolerance(np.maximum(scales, self.floor), error, sensitivity, self.precision, self.rounding)
 
 
 @dataclass(eq=False)

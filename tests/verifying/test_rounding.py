@@ -77,3 +77,9 @@ def test_what_only_chooses_does_not_move() -> None:
     text = "(float[n,3,4] x) => (float[n,4,3] y) { a = Relu(x) b = Transpose<perm=[0,2,1]>(a) y = Identity(b) }"
     up, down = results(text, x)
     assert (up == down).all()
+
+
+@pytest.mark.parametrize("activation", CANCELLING)
+def test_golden_vectors_of_what_cancels_are_replayed(activation: str, tmp_path: Path) -> None:
+    edgebn.fold_export(activated(activation), tmp_path / "model.onnx", golden=8)
+    assert edgebn.replay(tmp_path / "model.onnx").passed
