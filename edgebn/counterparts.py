@@ -110,10 +110,10 @@ def _hold(graph: ir.Graph, cast: ir.Node, constant: ir.TensorProtocol) -> None:
     dtype = ir.DataType(cast.attributes.get_int("to", ir.DataType.FLOAT))
     if dtype not in {ir.DataType.FLOAT, ir.DataType.DOUBLE} or made.is_graph_output():
         return
-    held = ir.val(f"{made.name}/cast", const_value=ir.tensor(constant.numpy().astype(dtype.numpy())))
-    graph.register_initializer(held)
+    held = ir.val(made.name, const_value=ir.tensor(constant.numpy().astype(dtype.numpy())))
     made.replace_all_uses_with(held)
     graph.remove(cast, safe=True)
+    graph.register_initializer(held)
 
 
 def _in_order(graph: ir.Graph) -> list[ir.Node]:
