@@ -21,8 +21,10 @@ from edgebn.verifying.certificate import certificate_beside, certificate_notes, 
 from edgebn.verifying.golden import replay_vectors
 from edgebn.verifying.interfaces import both_scored
 from edgebn.verifying.judging import OnSamples
+from edgebn.verifying.layouts import turns
 from edgebn.verifying.onnx_files import OnnxFile, open_file
 from edgebn.verifying.reference import Reference
+from edgebn.verifying.sessions import open_runtime
 from edgebn.verifying.tally import Rule
 from edgebn.verifying.vectors import vector_files
 from edgebn.verifying.verdict import judge_pair
@@ -152,6 +154,8 @@ def _culprit(model_or_path: Any, reference: Reference, file: OnnxFile, *, trust:
     """Where the file went wrong, by what edgebn makes of the model itself."""
     try:
         interface = recorded(file.model.metadata_props, file.name)
+        if not interface.changes_input:
+            interface = replace(interface, layout=turns(reference, open_runtime(file, "off", 1)).layout)
         return explain(open_graph(model_or_path, trust=trust, interface=interface), reference, file)
     except (
         ConversionError,

@@ -16,7 +16,7 @@ from edgebn.datasets.npz import Rows, open_rows
 from edgebn.errors import InputError, UsageError
 from edgebn.loading import Tensor
 from edgebn.verifying.probes import DATA, Plan, Probe, Sizes
-from edgebn.verifying.samples import Inputs
+from edgebn.verifying.samples import Inputs, transposed
 
 _CHUNK = 1024
 _LABELS = ("y_test", "y", "labels")
@@ -34,6 +34,17 @@ class Data:
     samples: int
     read: Callable[[], Iterator[tuple[Inputs, NDArray[Any] | None]]]
     sizes: Sizes = ()
+
+    def transposed(self, turned: Sequence[tuple[int, ...]]) -> Data:
+        """The same with each input transposed by its axes; as it is where there are none."""
+
+        def read() -> Iterator[tuple[Inputs, NDArray[Any] | None]]:
+            for inputs, labels in self.read():
+                yield transposed(inputs, turned), labels
+
+        pairs = zip(self.sizes, turned, strict=False)
+        sizes = tuple(tuple(size[axis - 1] for axis in axes[1:]) if axes else size for size, axes in pairs)
+        return replace(self, read=read, sizes=sizes)
 
     def chunks(self, plan: Plan) -> Iterator[Probe]:
         """All samples as probes; those that do not fill a batch of a fixed size are left out."""

@@ -35,8 +35,8 @@ class Expecting:
     def __init__(self, reference: Reference, candidate: Candidate) -> None:
         self.reference = reference
         self._twins: list[Runtime] = []
-        self._base: Callable[[Runtime, Inputs], Outputs] = lambda runtime, inputs: runtime.run(
-            reference.take(inputs), _batch(inputs)
+        self._base: Callable[[Runtime, Inputs], Outputs] = lambda runtime, inputs: reference.give(
+            runtime.run(reference.take(inputs), _batch(inputs))
         )
         if reference.truth is None:
             file = reference.file or candidate.file

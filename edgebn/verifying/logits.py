@@ -54,7 +54,14 @@ def beside(reference: Reference, candidate: Candidate) -> Beside | None:
     first = len(candidate.runtimes[0].outputs)
     named = [replace(outputs[place], name=f"{LOGITS}{outputs[place].name}") for place in logits.kinds]
     return Beside(
-        replace(reference, outputs=(*outputs, *named), run=logits.run, truth=logits.truth, file=logits.file),
+        replace(
+            reference,
+            outputs=(*outputs, *named),
+            run=logits.run,
+            truth=logits.truth,
+            file=logits.file,
+            give=logits.give,
+        ),
         Candidate(
             file,
             tuple(open_runtime(file, level, 1, of_whole=reference.is_of_whole_arrays) for level in LEVELS),

@@ -32,11 +32,11 @@ class Reference:
 
     `trusted` is how far, by an output's scale, it may be from `truth` for that to count as one. `index_ranges` says how
     many values the integer inputs that are indices may take, by the input's name. `take` makes the model's own inputs
-    of those that `run` takes. Where the file `gives_class`, the outputs are the scores of which that is the largest.
-    `logits` takes the operators, softmax or sigmoid, that outputs of a file end in, by their place; it gives the logits
-    of those that end so here too. Where a sample is all that one run takes, the reference `is_of_whole_arrays`.
-    `builds` says whether the model can be built for own inputs of such shapes: what runs may still have nothing left of
-    an image on the way.
+    of those that `run` takes, and `give` what `run` gives of the model's own outputs. Where the file `gives_class`, the
+    outputs are the scores of which that is the largest. `logits` takes the operators, softmax or sigmoid, that outputs
+    of a file end in, by their place; it gives the logits of those that end so here too. Where a sample is all that one
+    run takes, the reference `is_of_whole_arrays`. `builds` says whether the model can be built for own inputs of such
+    shapes: what runs may still have nothing left of an image on the way.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Reference:
     index_ranges: Mapping[str, int] = field(default_factory=dict)
     file: OnnxFile | None = None
     take: Callable[[Inputs], Inputs] = lambda inputs: inputs
+    give: Callable[[Outputs], Outputs] = lambda outputs: outputs
     gives_class: bool = False
     logits: Callable[[Mapping[int, str]], Logits | None] = lambda _: None
     is_of_whole_arrays: bool = False
@@ -57,7 +58,7 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class Logits:
-    """A reference's `run`, `truth` and `file` that give its outputs, and behind them the logits of those in `kinds`.
+    """A reference's `run`, `truth`, `file` and `give` for its outputs, and behind them the logits of those in `kinds`.
 
     `kinds` says of each which operator it is that makes the output of them: `Softmax`, `LogSoftmax` or `Sigmoid`.
     """
@@ -66,6 +67,7 @@ class Logits:
     run: Run
     truth: Truth | None = None
     file: OnnxFile | None = None
+    give: Callable[[Outputs], Outputs] = lambda outputs: outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,11 +103,13 @@ class Truth:
 
 def of_whole_arrays(reference: Reference) -> Reference:
     """The same, with samples that are all that one run takes."""
-    take, builds = reference.take, reference.builds
+    builds = reference.builds
 
     def logits(wanted: Mapping[int, str]) -> Logits | None:
-        found = reference.logits(wanted)
-        return None if found is None else replace(found, run=_of_wholes(found.run), truth=_truth_of_wholes(found.truth))
+        if (found := reference.logits(wanted)) is None:
+            return None
+        run, truth = _of_wholes(found.run), _truth_of_wholes(found.truth)
+        return replace(found, run=run, truth=truth, give=partial(_each, found.give))
 
     return replace(
         reference,
@@ -113,11 +117,17 @@ def of_whole_arrays(reference: Reference) -> Reference:
         outputs=whole(reference.outputs),
         run=_of_wholes(reference.run),
         truth=_truth_of_wholes(reference.truth),
-        take=lambda inputs: stacked([take(sample(inputs, index)) for index in range(len(inputs[0]))]),
+        take=partial(_each, reference.take),
+        give=partial(_each, reference.give),
         logits=logits,
         is_of_whole_arrays=True,
         builds=lambda inputs: builds(sample(inputs, 0)),
     )
+
+
+def _each(function: Callable[[Inputs], Outputs], arrays: Inputs) -> Outputs:
+    """The function of every sample for itself."""
+    return stacked([function(sample(arrays, index)) for index in range(len(arrays[0]))])
 
 
 def _of_wholes(run: Run) -> Run:

@@ -43,6 +43,14 @@ def sample(inputs: Inputs, index: int) -> Inputs:
     return tuple(np.asarray(array[index]) for array in inputs)
 
 
+def transposed(arrays: Sequence[NDArray[Any]], turned: Sequence[tuple[int, ...]]) -> Outputs:
+    """Each array by its axes; as it is where there are none."""
+    pairs = zip(arrays, turned, strict=True)
+    return tuple(
+        np.ascontiguousarray(np.transpose(array, axes)) if axes else np.asarray(array) for array, axes in pairs
+    )
+
+
 def joined(parts: Sequence[Sequence[Any]]) -> Outputs:
     """The outputs of several runs, of which each has samples along axis 0."""
     return tuple(np.concatenate([np.atleast_1d(each) for each in part]) for part in zip(*parts, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from edgebn.errors import InputError
@@ -11,6 +12,7 @@ from edgebn.verifying import sessions
 from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.data import Data, open_data
 from edgebn.verifying.integers import accepted
+from edgebn.verifying.layouts import Turns, laid_out, layout_doubts, turned_notes, turns
 from edgebn.verifying.matching import match
 from edgebn.verifying.onnx_files import OnnxFile
 from edgebn.verifying.probes import FEWEST, Plan, Sizes
@@ -19,6 +21,7 @@ from edgebn.verifying.samples import fixed_batch, shares_axis
 from edgebn.verifying.sessions import Runtime, open_runtimes
 from edgebn.verifying.sizes import counts_samples, sizes_that_run
 
+_WHOLES = "axis 0 does not count samples that are independent of each other; whole arrays were run"
 _WORK = 500_000_000
 """Multiplications of all samples of one probe; large models get fewer samples."""
 
@@ -57,12 +60,17 @@ def _sized(reference: Reference, plan: Plan, most: int, sizes: Sizes) -> Plan:
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """A reference, the file that is held against it, and what both are fed; with real data, if there are."""
+    """A reference, the file that is held against it, and what both are fed; with real data, if there are.
+
+    `notes` say what was made of the reference, so that both fit; `doubts` what else would fit as well.
+    """
 
     reference: Reference
     candidate: Candidate
     plan: Plan
     data: Data | None
+    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def set_up(
@@ -73,33 +81,50 @@ def set_up(
     runtimes: Sequence[Runtime] | None = None,
     data: str | Path | None = None,
 ) -> Setting:
-    """Open all that is needed, and find out whether axis 0 counts samples: else whole arrays are run.
+    """Open all that is needed, lay the reference out as the file is, and find out whether axis 0 counts samples.
+
+    Where it does not, whole arrays are run.
 
     Raises:
         UsageError, InputError: as `open_data`, `open_candidate` and `sizes_that_run` do.
     """
-    wholes = of_whole_arrays(reference)
-    chosen = reference if shares_axis(reference.inputs) else wholes
+    opened = open_runtimes(file) if runtimes is None else tuple(runtimes)
+    turned = turns(reference, opened[0])
+    usual = laid_out(reference, turned)
+    wholes = of_whole_arrays(usual)
+    read = partial(_data, data, reference, turned)
+    chosen = usual if shares_axis(usual.inputs) else wholes
     try:
-        real = _data(chosen, data)
+        real = read(chosen)
     except InputError as error:
         chosen, real = wholes, _data_of_wholes(wholes, data, error)
-    candidate = open_candidate(chosen, file, runtimes)
-    plan = plan_for(chosen, candidate, seed, most, () if real is None else real.sizes)
-    if chosen is wholes or counts_samples(chosen, plan):
-        return Setting(chosen, candidate, plan, real)
-    candidate, real = open_candidate(wholes, file, candidate.runtimes), _data(wholes, data)
-    plan = plan_for(wholes, candidate, seed, most, () if real is None else real.sizes)
-    return Setting(wholes, candidate, plan, real)
+    setting = _planned(chosen, open_candidate(chosen, file, opened), real, seed, most)
+    if chosen is usual and not counts_samples(chosen, setting.plan):
+        setting = _planned(wholes, open_candidate(wholes, file, opened), read(wholes), seed, most)
+    notes = (*turned_notes(reference, turned), *([_WHOLES] if setting.reference is wholes else []))
+    doubts = layout_doubts(reference, opened[0], turned)
+    return replace(setting, notes=tuple(notes), doubts=tuple(doubts))
 
 
-def _data(reference: Reference, data: str | Path | None) -> Data | None:
-    return open_data(reference.name, reference.inputs, data, of_whole=reference.is_of_whole_arrays)
+def _planned(reference: Reference, candidate: Candidate, data: Data | None, seed: int, most: int) -> Setting:
+    plan = plan_for(reference, candidate, seed, most, () if data is None else data.sizes)
+    return Setting(reference, candidate, plan, data)
+
+
+def _data(given: str | Path | None, own: Reference, turned: Turns, reference: Reference) -> Data | None:
+    """Real data as the reference takes them, or laid out as its `own` model takes them."""
+    try:
+        return open_data(reference.name, reference.inputs, given, of_whole=reference.is_of_whole_arrays)
+    except InputError:
+        if not any(turned.inputs) or reference.is_of_whole_arrays:
+            raise
+    data = open_data(own.name, own.inputs, given)
+    return None if data is None else data.transposed(turned.inputs)
 
 
 def _data_of_wholes(wholes: Reference, data: str | Path | None, error: InputError) -> Data | None:
     """The data as those of a model of whole arrays; if they do not fit that either, raise the first error."""
     try:
-        return _data(wholes, data)
+        return open_data(wholes.name, wholes.inputs, data, of_whole=True)
     except InputError:
         raise error from None

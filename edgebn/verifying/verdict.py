@@ -17,7 +17,7 @@ from edgebn.verifying.logits import beside
 from edgebn.verifying.onnx_files import OnnxFile
 from edgebn.verifying.probes import NORMAL, SAMPLES, Plan, Probe, every_index, probes, random_probe
 from edgebn.verifying.reference import Reference
-from edgebn.verifying.setting import set_up
+from edgebn.verifying.setting import Setting, set_up
 from edgebn.verifying.sizes import other_sizes
 from edgebn.verifying.tally import Expected, Rule
 
@@ -56,7 +56,7 @@ def judge_pair(
         judge.take(parts)
     if plan.index_ranges:
         judge.take((part, expecting(part)) for part in every_index(plan))
-    return _verdict(judge, plan, real, (reached, sides))
+    return _verdict(judge, setting, (reached, sides))
 
 
 def _real(data: Data | None, plan: Plan, expecting: Expecting) -> Iterator[Parts]:
@@ -70,17 +70,20 @@ def _other_sizes(plan: Plan, reference: Reference) -> Iterator[Probe]:
         yield random_probe(plan, NORMAL, sizes, plan.affordable(sizes))
 
 
-def _verdict(judge: Judge, plan: Plan, data: Data | None, clip_sides: tuple[int, int]) -> Verdict:
+def _verdict(judge: Judge, setting: Setting, clip_sides: tuple[int, int]) -> Verdict:
     reference, candidate, found = judge.reference, judge.candidate, judge.found
+    plan, data = setting.plan, setting.data
     required = [each for each in found.comparisons if each.required]
     logits = () if judge.beside is None else judge.beside.found.comparisons
     deciding = [*required, *(each for each in logits if each.required)]
-    notes = [*found.broken[:1], *_setting_notes(reference), *found.notes, *_notes(judge), *_plan_notes(plan)]
+    passed = all(each.passed for each in deciding) and len(found.finite) == len(reference.outputs)
+    assumed = [*setting.notes, *(() if passed else setting.doubts)]
+    notes = [*found.broken[:1], *assumed, *found.notes, *_notes(judge), *_plan_notes(plan)]
     rtol, atol = judge.rule.rtol, judge.rule.atol
     largest = max(each.difference.max_abs for each in required)
     packages = PACKAGES if reference.file is not None else _KERAS_PACKAGES
     return Verdict(
-        passed=all(each.passed for each in deciding) and len(found.finite) == len(reference.outputs),
+        passed=passed,
         reference=reference.name,
         reference_sha256=reference.sha256,
         onnx_model=candidate.file.name,
@@ -103,12 +106,6 @@ def _verdict(judge: Judge, plan: Plan, data: Data | None, clip_sides: tuple[int,
         cpu=cpu(),
         versions={package: metadata.version(package) for package in packages},
     )
-
-
-def _setting_notes(reference: Reference) -> Iterator[str]:
-    if reference.is_of_whole_arrays:
-        name = reference.name
-        yield f"{name}: axis 0 does not count samples that are independent of each other; whole arrays were run"
 
 
 def _notes(judge: Judge) -> Iterator[str]:

@@ -71,7 +71,7 @@ def test_models_of_whole_arrays_are_equal_to_themselves(kind: str, tmp_path: Pat
     verdict = edgebn.verify(path, path)
     assert verdict.passed
     assert verdict.notes[0] == (
-        "a.onnx: axis 0 does not count samples that are independent of each other; whole arrays were run"
+        "axis 0 does not count samples that are independent of each other; whole arrays were run"
     )
     assert {each.batch_size for each in verdict.comparisons} == {1}
 
