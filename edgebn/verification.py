@@ -51,8 +51,10 @@ def verify(
     elements, borders, every index of an embedding, what drives clips to both sides; in batches of 1, 2, 7 and 32, and
     at two sizes where an extent may vary, found by what the model takes, or those of the data. Where axis 0 does not
     count independent samples, a sample is all that one run takes. Inputs and outputs are matched by name, else by
-    position, else by shape; with channels first in one and last in the other where that alone fits. The file runs in onnxruntime at every level of optimisation, on one thread
-    and on two, and small models in onnx's reference evaluator too, which does not decide.
+    position, else by shape; with channels first in one and last in the other where that alone fits.
+
+    The file runs in onnxruntime at every level of optimisation, on one thread and on two, and small models in onnx's
+    reference evaluator too, which does not decide.
 
     A Keras model is also evaluated in float64; that is the truth. A channel passes if ONNX is no further from it than
     four times what Keras in float32 is, plus 12 to 32 times what the channel moves when every weight, or every result,
@@ -65,7 +67,8 @@ def verify(
         model_or_path: a `keras.Model`, a `.keras` or `.h5` file, a SavedModel folder, or another ONNX file.
         onnx_path: the file to verify, as it lies on the disk.
         data: real data: digits, by name or file, as for `train`, or an .npz file with an array for each input, laid
-            out as the model or the file takes it, and, if known, labels. By default the digits that come with edgebn, if the model takes them.
+            out as the model or the file takes it, and, if known, labels. By default the digits that come with edgebn,
+            if the model takes them.
         seed: of the random inputs.
         rtol: of numpy's rule, relative to the model's own result.
         atol: of numpy's rule.
