@@ -17,6 +17,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common
 
+_TRIVIAL = {"pads": 0, "output_padding": 0, "strides": 1, "dilations": 1}
+"""What all extents of an attribute are where it is absent, however many they be."""
+
 _ROUNDED, _NOTHING = 1e-6, 1e-9
 """Of an element, and of the largest one: what another order of the same arithmetic changes in a folded weight."""
 
@@ -95,7 +98,22 @@ def constant_difference(ours: NDArray[Any], theirs: NDArray[Any]) -> tuple[int, 
 def _lifted(model: ir.Model) -> ir.Model:
     twin = model.clone()
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(twin)
+    for node in list(twin.graph):
+        if node.op_type == "Cast" and node.inputs[0] is not None and node.inputs[0].const_value is not None:
+            _hold(twin.graph, node, node.inputs[0].const_value)
     return twin
+
+
+def _hold(graph: ir.Graph, cast: ir.Node, constant: ir.TensorProtocol) -> None:
+    """Hold a constant as it is cast to: weights are often stored in fewer bits."""
+    (made,) = cast.outputs
+    dtype = ir.DataType(cast.attributes.get_int("to", ir.DataType.FLOAT))
+    if dtype not in {ir.DataType.FLOAT, ir.DataType.DOUBLE} or made.is_graph_output():
+        return
+    held = ir.val(made.name, const_value=ir.tensor(constant.numpy().astype(dtype.numpy())))
+    made.replace_all_uses_with(held)
+    graph.remove(cast, safe=True)
+    graph.register_initializer(held)
 
 
 def _in_order(graph: ir.Graph) -> list[ir.Node]:
@@ -146,9 +164,16 @@ def _difference(wanted: ir.Node | None, found: ir.Node | None) -> str | None:
         return f"{found.op_type} instead of {wanted.op_type}"
     ours, theirs = _attributes(wanted), _attributes(found)
     for name in sorted(ours.keys() | theirs.keys()):
-        if ours.get(name) != theirs.get(name):
+        values = ours.get(name), theirs.get(name)
+        if values[0] != values[1] and not (None in values and _is_so_anyway(wanted, found, name, values)):
             return f"its attribute {name} is {theirs.get(name, 'absent')} instead of {ours.get(name, 'absent')}"
     return _constants_difference(wanted, found)
+
+
+def _is_so_anyway(wanted: ir.Node, found: ir.Node, name: str, values: tuple[Any, Any]) -> bool:
+    """Whether the value that one of two nodes has for an attribute says what is so where it is absent."""
+    node, value = (wanted, values[0]) if values[1] is None else (found, values[1])
+    return value == _defaults(node).get(name) or (name in _TRIVIAL and set(value) <= {_TRIVIAL[name]})
 
 
 def _operator(node: ir.Node) -> str:

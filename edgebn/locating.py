@@ -23,8 +23,9 @@ from edgebn.tidying import tidy
 from edgebn.verifying.before_writing import QuickCheck
 from edgebn.verifying.compare import max_abs, scale
 from edgebn.verifying.onnx_files import OnnxFile, in_memory
-from edgebn.verifying.probes import NORMAL, Inputs, random_probe
+from edgebn.verifying.probes import NORMAL, random_probe
 from edgebn.verifying.reference import Reference, onnx_reference
+from edgebn.verifying.samples import Inputs
 from edgebn.verifying.sessions import open_runtime
 
 _BLUNDERS = (1e-2, 1e-3, 1e-4)

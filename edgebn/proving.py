@@ -18,14 +18,13 @@ from edgebn.references import keras_behind, onnx_behind
 from edgebn.report import Comparison, Verdict
 from edgebn.verifying.before_writing import QuickCheck
 from edgebn.verifying.certificate import KEY, certify, graph_hash, summary
-from edgebn.verifying.data import open_data
 from edgebn.verifying.golden import golden_vectors
 from edgebn.verifying.interfaces import scored
-from edgebn.verifying.judging import open_candidate, plan_for
 from edgebn.verifying.onnx_files import in_memory, open_file
 from edgebn.verifying.probes import SAMPLES
 from edgebn.verifying.reference import Reference
 from edgebn.verifying.sessions import open_runtime
+from edgebn.verifying.setting import set_up
 from edgebn.verifying.verdict import judge_pair
 
 
@@ -75,9 +74,8 @@ class Suspect:
         """The contents of `count` data sets by relative path."""
         reference = self._reference()
         file = scored(self._file)
-        candidate = open_candidate(reference, file, [open_runtime(file, "off", 1)])
-        plan = plan_for(reference, candidate, 0, SAMPLES)
-        return golden_vectors(reference, candidate, plan, open_data(reference.name, reference.inputs, None), count)
+        setting = set_up(reference, file, 0, SAMPLES, [open_runtime(file, "off", 1)])
+        return golden_vectors(setting.reference, setting.candidate, setting.plan, setting.data, count)
 
     def _reference(self, *, with_truth: bool = True) -> Reference:
         if self._graph.source is not None:

@@ -21,8 +21,10 @@ from edgebn.verifying.certificate import certificate_beside, certificate_notes, 
 from edgebn.verifying.golden import replay_vectors
 from edgebn.verifying.interfaces import both_scored
 from edgebn.verifying.judging import OnSamples
+from edgebn.verifying.layouts import turns
 from edgebn.verifying.onnx_files import OnnxFile, open_file
 from edgebn.verifying.reference import Reference
+from edgebn.verifying.sessions import open_runtime
 from edgebn.verifying.tally import Rule
 from edgebn.verifying.vectors import vector_files
 from edgebn.verifying.verdict import judge_pair
@@ -47,20 +49,26 @@ def verify(
 
     The inputs are real data, where there are, and seeded probes: normal, uniform, large and tiny numbers, single
     elements, borders, every index of an embedding, what drives clips to both sides; in batches of 1, 2, 7 and 32, and
-    at two sizes where an extent may vary. The file runs in onnxruntime at every level of optimisation, on one thread
-    and on two, and small models in onnx's reference evaluator too, which does not decide.
+    at two sizes where an extent may vary, found by what the model takes, or those of the data. Where axis 0 does not
+    count independent samples, a sample is all that one run takes. Inputs and outputs are matched by name, else by
+    position, else by shape; with channels first in one and last in the other where that alone fits.
+
+    The file runs in onnxruntime at every level of optimisation, on one thread and on two, and small models in onnx's
+    reference evaluator too, which does not decide.
 
     A Keras model is also evaluated in float64; that is the truth. A channel passes if ONNX is no further from it than
-    four times what Keras in float32 is, plus 12 to 32 times what the channel moves when every weight is rounded once,
-    plus 16 roundings of the channel's largest value. Where there is no truth, as between two ONNX files, the model is
-    the measure, with 84 roundings (1e-5). The logits of an output that ends in softmax or sigmoid are compared as well,
-    where both show them. With `rtol` or `atol` numpy's rule, |a − b| ≤ atol + rtol·|b|, of the outputs takes its place.
+    four times what Keras in float32 is, plus 12 to 32 times what the channel moves when every weight, or every result,
+    is rounded once, plus 16 roundings of the channel's largest value. Where there is no truth, as between two ONNX
+    files, the model is the measure, with 84 roundings (1e-5). The logits of an output that ends in softmax or sigmoid
+    are compared as well, where both show them. With `rtol` or `atol` numpy's rule, |a − b| ≤ atol + rtol·|b|, of the
+    outputs takes its place.
 
     Args:
         model_or_path: a `keras.Model`, a `.keras` or `.h5` file, a SavedModel folder, or another ONNX file.
         onnx_path: the file to verify, as it lies on the disk.
-        data: real data: digits, by name or file, as for `train`, or an .npz file with an array for each input and,
-            if known, labels. By default the digits that come with edgebn, if the model takes them.
+        data: real data: digits, by name or file, as for `train`, or an .npz file with an array for each input, laid
+            out as the model or the file takes it, and, if known, labels. By default the digits that come with edgebn,
+            if the model takes them.
         seed: of the random inputs.
         rtol: of numpy's rule, relative to the model's own result.
         atol: of numpy's rule.
@@ -151,6 +159,8 @@ def _culprit(model_or_path: Any, reference: Reference, file: OnnxFile, *, trust:
     """Where the file went wrong, by what edgebn makes of the model itself."""
     try:
         interface = recorded(file.model.metadata_props, file.name)
+        if not interface.changes_input:
+            interface = replace(interface, layout=turns(reference, open_runtime(file, "off", 1)).layout)
         return explain(open_graph(model_or_path, trust=trust, interface=interface), reference, file)
     except (
         ConversionError,

@@ -15,7 +15,11 @@ from edgebn.tidying import infer_shapes
 CLIPS = ("Clip", "LeakyRelu", "Max", "Min", "PRelu", "Relu")
 _PASSES_INDICES = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _CALCULATES = frozenset({"Add", "Clip", "Concat", "Div", "Max", "Min", "Mod", "Mul", "Slice", "Sub", "Where"})
-_ROUNDS_AT_ONE = frozenset({"Celu", "Elu", "Erf", "Gelu", "Log", "LogSoftmax", "Mish", "Selu", "Sigmoid", "Softplus"})
+ROUNDS_AT_ONE = frozenset(
+    {
+        *("Celu", "Elu", "Erf", "GRU", "Gelu", "LSTM", "Log", "LogSoftmax", "Mish", "Selu", "Sigmoid", "Softplus"),
+    }
+)
 """They pass through numbers of size 1 on their way to smaller ones, and so round as if the result were that large."""
 _UNKNOWN_EXTENT = 32
 _FLOATS = {
@@ -169,4 +173,4 @@ def _is_rounded_at_one(value: ir.Value) -> bool:
     if node is None:
         return False
     factors = (each.producer() for each in node.inputs if each is not None) if node.op_type == "Mul" else ()
-    return any(each is not None and each.op_type in _ROUNDS_AT_ONE for each in (node, *factors))
+    return any(each is not None and each.op_type in ROUNDS_AT_ONE for each in (node, *factors))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,14 +10,14 @@ import onnx_ir as ir
 
 from edgebn.errors import InputError
 from edgebn.report import Comparison
-from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.interfaces import scored
-from edgebn.verifying.judging import Expecting, Judge, judge_of_logits, open_candidate, plan_for
+from edgebn.verifying.judging import Expecting, Judge, judge_of_logits
 from edgebn.verifying.logits import Beside, beside
 from edgebn.verifying.onnx_files import OnnxFile, in_memory
 from edgebn.verifying.probes import NORMAL, Plan, Probe, random_probe
 from edgebn.verifying.reference import Reference
-from edgebn.verifying.sessions import open_runtime
+from edgebn.verifying.sessions import Runtime, open_runtime
+from edgebn.verifying.setting import Setting, open_candidate, set_up
 from edgebn.verifying.tally import Expected, Rule
 
 _SAMPLES = 4
@@ -37,10 +37,11 @@ class QuickCheck:
 
     def failures(self, file: OnnxFile) -> list[Comparison]:
         """What `file` gets wrong, in onnxruntime without optimisations and with all. Raises InputError."""
-        candidate, rule = self._candidate(file), Rule()
-        both = None if self._both is None else beside(self.reference, candidate)
+        reference, file, rule = self._setting.reference, scored(file), Rule()
+        candidate = open_candidate(reference, file, _runtimes(file))
+        both = None if self._both is None else beside(reference, candidate)
         logits = None if both is None else judge_of_logits(both, self._expecting.reference, rule)
-        judge = Judge(self.reference, candidate, rule, lambda _, __: None, beside=logits)
+        judge = Judge(reference, candidate, rule, lambda _, __: None, beside=logits)
         for parts in self._expected:
             judge.take([parts])
         if judge.found.broken:
@@ -57,10 +58,14 @@ class QuickCheck:
         """Whether a model in memory gives something else."""
         return bool(self.failures(in_memory(self.first.name, ir.to_proto(model).SerializeToString(), model)))
 
-    @cached_property
+    @property
     def plan(self) -> Plan:
         """How the inputs are drawn."""
-        return plan_for(self.reference, self._candidate(self.first), 0, _SAMPLES)
+        return self._setting.plan
+
+    @cached_property
+    def _setting(self) -> Setting:
+        return set_up(self.reference, scored(self.first), 0, _SAMPLES, _runtimes(scored(self.first)))
 
     @cached_property
     def _expected(self) -> list[tuple[Probe, tuple[Expected, ...]]]:
@@ -70,17 +75,17 @@ class QuickCheck:
     def _expecting(self) -> Expecting:
         if self._both is not None:
             return Expecting(self._both.reference, self._both.candidate)
-        return Expecting(self.reference, self._candidate(self.first))
+        return Expecting(self._setting.reference, self._setting.candidate)
 
     @cached_property
     def _both(self) -> Beside | None:
-        return beside(self.reference, self._candidate(self.first))
+        return beside(self._setting.reference, self._setting.candidate)
 
     def _probes(self) -> Iterator[Probe]:
         for name in _NAMES:
             probe = random_probe(self.plan, name)
             yield Probe(probe.name, probe.inputs, probe.batch_sizes[-1:])
 
-    def _candidate(self, file: OnnxFile, levels: Iterable[str] = _LEVELS) -> Candidate:
-        file = scored(file)
-        return open_candidate(self.reference, file, [open_runtime(file, level, 1) for level in levels])
+
+def _runtimes(file: OnnxFile) -> list[Runtime]:
+    return [open_runtime(file, level, 1) for level in _LEVELS]

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebn.verifying.onnx_files import OnnxFile
-from edgebn.verifying.probes import CLIP_SIDES, Inputs, Plan, Probe, random_probe
+from edgebn.verifying.probes import CLIP_SIDES, Plan, Probe, random_probe
+from edgebn.verifying.samples import Inputs
 from edgebn.verifying.sessions import RunError, Runtime, open_runtime
 
 _POOLS = ("normal", "uniform", "signed", "constants", "single elements", "border", "large")
@@ -20,7 +21,9 @@ _MOST_TENSORS = 512
 _LARGE = 50_000_000
 
 
-def clip_sides_probe(plan: Plan, file: OnnxFile, names: tuple[str, ...]) -> tuple[Probe | None, int, int]:
+def clip_sides_probe(
+    plan: Plan, file: OnnxFile, names: tuple[str, ...], *, of_whole: bool = False
+) -> tuple[Probe | None, int, int]:
     """The samples that together reach most sides, out of a pool; how many sides they reach, and of how many.
 
     A channel of a clip has two sides: some element passes as it is, some is clipped. `names` are the file's inputs, in
@@ -30,7 +33,7 @@ def clip_sides_probe(plan: Plan, file: OnnxFile, names: tuple[str, ...]) -> tupl
     if not clips:
         return None, 0, 0
     shown = file.showing([name for pair in clips for name in pair])
-    runtime = open_runtime(shown, "off", 1)
+    runtime = open_runtime(shown, "off", 1, of_whole=of_whole)
     try:
         candidates, reached = _pools(plan, file, runtime, names)
     except RunError:  # which the other probes show as well

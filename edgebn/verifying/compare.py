@@ -135,21 +135,28 @@ def coarsest(names: Iterable[str]) -> Precision:
 
 
 def tolerance(
-    scales: Array, reference_error: Array | None, sensitivity: Array, precision: Precision = FLOAT32
+    scales: Array,
+    reference_error: Array | None,
+    sensitivity: Array,
+    precision: Precision = FLOAT32,
+    rounding: Array | float = 0.0,
 ) -> NDArray[np.float64]:
     """How far from the truth ONNX may be if Keras is off by `reference_error`; from Keras if that is None.
 
     All are per channel. `sensitivity` is how far the channel moves when every weight is rounded once. Without it, a
     sample on which Keras happens to be right would ask the impossible of ONNX: behind large logits softmax multiplies
     every rounding. How many times that counts, the channel says in which Keras is furthest off by its sensitivity; it
-    is not right by luck in all of them. What is smaller than the smallest normal number may be flushed to zero.
+    is not right by luck in all of them. Where `rounding`, how far it moves when every result of the file is rounded
+    once, is more, that counts: what cancels shows in no weight. What is smaller than the smallest normal number may be
+    flushed to zero.
     """
     rounded, flushed = precision.epsilon * scales, precision.flushed
+    moves = np.maximum(sensitivity, rounding)
     if reference_error is None:
-        return np.asarray(precision.roundings * rounded + SENSITIVITY_FACTOR * sensitivity + flushed)
+        return np.asarray(precision.roundings * rounded + SENSITIVITY_FACTOR * moves + flushed)
     seen = TRUTH_FACTOR * share(reference_error, sensitivity).max(initial=0.0)
     factor = min(max(seen, LEAST_SENSITIVITY_FACTOR), SENSITIVITY_FACTOR)
-    return np.asarray(TRUTH_FACTOR * reference_error + factor * sensitivity + TRUTH_ROUNDINGS * rounded + flushed)
+    return np.asarray(TRUTH_FACTOR * reference_error + factor * moves + TRUTH_ROUNDINGS * rounded + flushed)
 
 
 def share(errors: Array, allowed: Array) -> NDArray[np.float64]:

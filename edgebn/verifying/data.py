@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from edgebn.datasets import BUNDLED, NAMES, Images, load_dataset, scaled
 from edgebn.datasets.npz import Rows, open_rows
 from edgebn.errors import InputError, UsageError
 from edgebn.loading import Tensor
-from edgebn.verifying.probes import DATA, Inputs, Plan, Probe
+from edgebn.verifying.probes import DATA, Plan, Probe, Sizes
+from edgebn.verifying.samples import Inputs, transposed
 
 _CHUNK = 1024
 _LABELS = ("y_test", "y", "labels")
@@ -24,11 +25,26 @@ _ONE_HOT_RANK = 2
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """`samples` samples; `read` yields some of them after the other, each time it is called, with labels if known."""
+    """`samples` samples; `read` yields some of them after the other, each time it is called, with labels if known.
+
+    `sizes` are the shapes of a sample, for each input, where the model does not say them.
+    """
 
     name: str
     samples: int
     read: Callable[[], Iterator[tuple[Inputs, NDArray[Any] | None]]]
+    sizes: Sizes = ()
+
+    def transposed(self, turned: Sequence[tuple[int, ...]]) -> Data:
+        """The same with each input transposed by its axes; as it is where there are none."""
+
+        def read() -> Iterator[tuple[Inputs, NDArray[Any] | None]]:
+            for inputs, labels in self.read():
+                yield transposed(inputs, turned), labels
+
+        pairs = zip(self.sizes, turned, strict=False)
+        sizes = tuple(tuple(size[axis - 1] for axis in axes[1:]) if axes else size for size, axes in pairs)
+        return replace(self, read=read, sizes=sizes)
 
     def chunks(self, plan: Plan) -> Iterator[Probe]:
         """All samples as probes; those that do not fill a batch of a fixed size are left out."""
@@ -39,12 +55,13 @@ class Data:
                 yield Probe(DATA, given, plan.data_batch_sizes, labels=None if labels is None else labels[:count])
 
 
-def open_data(model: str, inputs: Sequence[Tensor], given: str | Path | None) -> Data | None:
+def open_data(model: str, inputs: Sequence[Tensor], given: str | Path | None, *, of_whole: bool = False) -> Data | None:
     """The data that the caller names; the bundled digits if none are, and the model takes such.
 
     A file has an array for each input: under the input's name, or as `x_test`, `x`, `x0`, `x1`…; and labels as
     `y_test`, `y` or `labels`, if any: indices of classes, whole numbers of whatever dtype, or one-hot rows. Digits,
-    uint8, are divided by 255 unless the model takes raw pixels.
+    uint8, are divided by 255 unless the model takes raw pixels. Where a sample is all `of_whole` arrays that one run
+    takes, an array may also be that of a single run, without an axis for samples.
 
     Raises:
         UsageError: if it is neither the name of a data set nor a file, or the model does not take digits.
@@ -54,7 +71,7 @@ def open_data(model: str, inputs: Sequence[Tensor], given: str | Path | None) ->
     if given is None:
         return _named_digits(BUNDLED, inputs[0]) if digits else None
     if str(given) not in NAMES:
-        return _from_file(Path(given), inputs, digits)
+        return _from_file(Path(given), inputs, digits, of_whole)
     if not digits:
         shapes = ", ".join(str(tensor.shape) for tensor in inputs)
         raise UsageError(f"{model}: takes {shapes}, not images of 28 × 28 pixels; leave --data out, or give a file")
@@ -83,11 +100,13 @@ def _pixels(images: Images, tensor: Tensor) -> NDArray[Any]:
     return pixels.reshape(len(images), *(extent or 1 for extent in tensor.shape[1:]))
 
 
-def _from_file(path: Path, inputs: Sequence[Tensor], digits: bool) -> Data:
+def _from_file(path: Path, inputs: Sequence[Tensor], digits: bool, of_whole: bool) -> Data:
     if not files.is_file(path):
         raise UsageError(f"{path}: neither a data set ({', '.join(NAMES)}) nor a file; check --data")
     arrays = open_rows(path)
     chosen = [_array_for(path, arrays, tensor, index, len(inputs)) for index, tensor in enumerate(inputs)]
+    if of_whole and all(len(rows.shape) < len(tensor.shape) for rows, tensor in zip(chosen, inputs, strict=True)):
+        return _of_one_run(path, chosen, inputs)
     labels = _labels_in(arrays, chosen)
     samples = chosen[0].shape[0]
     others = [*chosen, *([] if labels is None else [labels])]
@@ -106,7 +125,20 @@ def _from_file(path: Path, inputs: Sequence[Tensor], digits: bool) -> Data:
                 None if labels is None else _indices(given[-1], labels),
             )
 
-    return Data(path.name, samples, read)
+    sizes = () if digits else tuple(rows.shape[1:] for rows in chosen)
+    return Data(path.name, samples, read, sizes)
+
+
+def _of_one_run(path: Path, chosen: Sequence[Rows], inputs: Sequence[Tensor]) -> Data:
+    """Whole arrays, one for each input."""
+    for rows, tensor in zip(chosen, inputs, strict=True):
+        _check(replace(rows, shape=(1, *rows.shape)), tensor, False)
+
+    def read() -> Iterator[tuple[Inputs, NDArray[Any] | None]]:
+        arrays = (np.concatenate(list(rows.chunks(_CHUNK)))[np.newaxis] for rows in chosen)
+        yield tuple(_as(array, tensor) for array, tensor in zip(arrays, inputs, strict=True)), None
+
+    return Data(path.name, 1, read, tuple(rows.shape for rows in chosen))
 
 
 def _array_for(path: Path, arrays: dict[str, Rows], tensor: Tensor, index: int, count: int) -> Rows:

@@ -28,7 +28,9 @@ from edgebn.verifying.certificate import certificate_beside, certificate_notes, 
 from edgebn.verifying.data import Data
 from edgebn.verifying.onnx_files import OnnxFile, open_file
 from edgebn.verifying.probes import Plan, Probe, random_probe
-from edgebn.verifying.reference import Inputs, Outputs, Reference, largest_moves
+from edgebn.verifying.reference import Reference, largest_moves
+from edgebn.verifying.rounding import moves, twins
+from edgebn.verifying.samples import Inputs, Outputs
 from edgebn.verifying.sessions import Runtime, open_runtime
 from edgebn.verifying.vectors import VECTOR, data_sets, number
 from edgebn.verifying.verdict import PACKAGES, cpu
@@ -58,6 +60,8 @@ def golden_vectors(
     if reference.gives_class:
         names = ["class"]
     for index, inputs in enumerate(_samples(plan, data, count)):
+        if reference.is_of_whole_arrays:
+            inputs = tuple(array[:1] for array in inputs)
         outputs = _outputs(reference, inputs)
         if reference.gives_class:
             inputs, outputs = _decided(inputs, outputs)
@@ -66,6 +70,7 @@ def golden_vectors(
             ("output", names, outputs),
         ):
             for position, (name, array) in enumerate(zip(tensors, arrays, strict=True)):
+                array = array[0] if reference.is_of_whole_arrays else array
                 content = numpy_helper.from_array(array, name).SerializeToString(deterministic=True)
                 written[f"test_data_set_{index}/{role}_{position}.pb"] = content
     return written
@@ -95,7 +100,8 @@ def replay(onnx_path: str | Path, certificate: str | Path | None = None) -> Repl
     """Run an ONNX file on the golden vectors beside it, and check it against its certificate, if there is one.
 
     TensorFlow is neither needed nor imported. An output passes if it is no further from the recorded one than 84
-    roundings of the channel's largest value, plus 32 times what the channel moves when every weight is rounded once.
+    roundings of the channel's largest value, plus 32 times what the channel moves when every weight, or every result,
+    is rounded once.
 
     Args:
         onnx_path: the file; `test_data_set_*` lie in its folder.
@@ -192,9 +198,9 @@ def _is_truth(exact: NDArray[Any], other: NDArray[Any], trusted: float) -> bool:
 def _replayed(file: OnnxFile, runtime: Runtime, folder: Path) -> Iterator[Replayed]:
     given = _ordered(folder, _arrays(folder, "input"), runtime.inputs)
     wanted = _ordered(folder, _arrays(folder, "output"), runtime.outputs)
-    results = runtime.run(given, len(given[0]))
-    moves: Sequence[NDArray[np.float64]] | None = None
-    for index, (actual, expected) in enumerate(zip(results, wanted, strict=True)):
+    results = _once(runtime, given)
+    known: Sequence[NDArray[np.float64]] | None = None
+    for index, (actual, expected) in enumerate(zip(results, map(np.atleast_1d, wanted), strict=True)):
         if actual.shape != expected.shape:
             raise InputError(
                 f"{folder.name}: output_{index}.pb has the shape {expected.shape}, the result {actual.shape}"
@@ -204,8 +210,8 @@ def _replayed(file: OnnxFile, runtime: Runtime, folder: Path) -> Iterator[Replay
         floor = 1.0 if runtime.outputs[index].name in file.anatomy.rounds_at_one else 0.0
         allowed = compare.tolerance(np.maximum(scales, floor), None, np.zeros(()))
         if (errors > allowed).any():  # only then is it worth to know how sensitive the model is
-            moves = moves or _moves(file, given, results)
-            allowed = compare.tolerance(np.maximum(scales, floor), None, moves[index])
+            known = known or _moves(file, given, results)
+            allowed = compare.tolerance(np.maximum(scales, floor), None, known[index])
         shares = compare.share(errors, allowed)
         worst = int(shares.argmax())
         yield Replayed(
@@ -220,8 +226,15 @@ def _replayed(file: OnnxFile, runtime: Runtime, folder: Path) -> Iterator[Replay
 
 
 def _moves(file: OnnxFile, inputs: Inputs, outputs: Outputs) -> tuple[NDArray[np.float64], ...]:
-    runs = (open_runtime(twin, "off", 1).run(inputs, len(inputs[0])) for twin in file.rounded())
-    return largest_moves(outputs, list(runs))
+    weights = largest_moves(outputs, [_once(open_runtime(twin, "off", 1), inputs) for twin in file.rounded()])
+    up, down = (_once(open_runtime(twin, "off", 1), inputs) for twin in twins(file))
+    return tuple(map(np.maximum, weights, map(moves, up, down)))
+
+
+def _once(runtime: Runtime, inputs: Inputs) -> Outputs:
+    """The outputs of a single run; numbers without axes as arrays of one."""
+    feed = {tensor.name: array for tensor, array in zip(runtime.inputs, inputs, strict=True)}
+    return tuple(np.atleast_1d(result) for result in runtime.call(feed))
 
 
 def _arrays(folder: Path, role: str) -> Arrays:
@@ -245,8 +258,6 @@ def _array(file: Path) -> tuple[str, NDArray[Any]]:
         raise InputError(f"{file}: is not a serialized tensor ({error}); copy it again") from error
     if array.ndim > 0 and len(array) == 0:
         raise InputError(f"{file}: holds no samples; write the vectors anew")
-    if array.ndim == 0:
-        raise InputError(f"{file}: holds a single number, without an axis for samples")
     return tensor.name, array
 
 

@@ -17,7 +17,8 @@ from edgebn.errors import InputError
 from edgebn.interface import Interface, channel_axis, layout_of, recorded, reordering
 from edgebn.loading import Tensor
 from edgebn.verifying.onnx_files import OnnxFile, in_memory
-from edgebn.verifying.reference import Inputs, Logits, Outputs, Reference, Run, Truth
+from edgebn.verifying.reference import Logits, Reference, Truth
+from edgebn.verifying.samples import Inputs, Run
 
 
 def behind(reference: Reference, interface: Interface, layout: str | None) -> Reference:
@@ -42,10 +43,7 @@ def behind(reference: Reference, interface: Interface, layout: str | None) -> Re
         return (pixels if back is None else np.ascontiguousarray(pixels.transpose(back)),)
 
     def taking(run: Run) -> Run:
-        def taken(inputs: Inputs) -> Outputs:
-            return run(take(inputs))
-
-        return taken
+        return replace(run, once=lambda inputs: run.once(take(inputs)))
 
     def truth(exact: Truth | None) -> Truth | None:
         return None if exact is None else replace(exact, run=taking(exact.run))

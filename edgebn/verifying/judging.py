@@ -10,63 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgebn.errors import InputError
 from edgebn.report import Comparison, Decisions, Distance, RuntimeDifference
 from edgebn.verifying import compare
 from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.decisions import DecisionsTally
-from edgebn.verifying.integers import accepted
 from edgebn.verifying.logits import Beside, aligned
-from edgebn.verifying.matching import fixed_batch, match
-from edgebn.verifying.onnx_files import OnnxFile
-from edgebn.verifying.probes import DATA, EXTENT, NORMAL, OTHER_EXTENTS, Inputs, Plan, Probe, random_probe
-from edgebn.verifying.reference import Outputs, Reference, largest_moves
-from edgebn.verifying.sessions import EvaluatorError, RunError, Runtime, open_runtime, open_runtimes
+from edgebn.verifying.probes import DATA, Probe
+from edgebn.verifying.reference import Reference, largest_moves
+from edgebn.verifying.rounding import OwnRounding
+from edgebn.verifying.samples import Inputs, Outputs, fixed_batch
+from edgebn.verifying.sessions import EvaluatorError, RunError, Runtime, open_runtime
 from edgebn.verifying.tally import Expected, ExpectedTally, Rule, Tally
 from edgebn.verifying.tipping import tipping
 
 OnSamples = Callable[[str, int], None]
 """Called with the probe's name and how many samples are done."""
 
-_WORK = 500_000_000
-"""Multiplications of all samples of one probe; large models get fewer samples."""
-_FEWEST = 2
 _EVALUATED = 2
-
-
-def open_candidate(reference: Reference, file: OnnxFile, runtimes: Sequence[Runtime] | None = None) -> Candidate:
-    """Open `file` in all runtimes, or in those given, and match it to the reference. Raises InputError."""
-    opened = open_runtimes(file) if runtimes is None else tuple(runtimes)
-    return Candidate(file, opened, match(reference, opened[0]))
-
-
-def plan_for(reference: Reference, candidate: Candidate, seed: int, most: int) -> Plan:
-    """What to feed: at most `most` samples a probe, fewer if the model is large."""
-    inputs, names = reference.inputs, candidate.match.inputs
-    found = candidate.file.anatomy.index_ranges
-    ranges = {tensor.name: found[name] for tensor, name in zip(inputs, names, strict=True) if name in found}
-    affordable = _WORK // max(1, candidate.file.anatomy.multiplications)
-    batch = fixed_batch(inputs, candidate.runtimes[0].inputs)
-    known = {**ranges, **reference.index_ranges}
-    plan = Plan(inputs, known, seed, min(most, max(_FEWEST, affordable)), fixed_batch=batch)
-    plan = replace(plan, extent=_extent(reference, plan))
-    rows = candidate.file.anatomy.tables
-    tables = {tensor.name: rows[name] for tensor, name in zip(inputs, names, strict=True) if name in rows}
-    integers = accepted(reference, plan, tables)
-    behind = {name: integers[name][1] + 1 for name in tables.keys() & integers.keys()}
-    return replace(plan, index_ranges={**known, **behind}, integers=integers)
-
-
-def _extent(reference: Reference, plan: Plan) -> int:
-    """The first size of what may vary on which the reference runs; the usual one if it runs on none."""
-    few = replace(plan, samples=plan.whole_batches(1))
-    for extent in (EXTENT, *OTHER_EXTENTS) if plan.has_varying_extents else ():
-        try:
-            reference.run(random_probe(few, NORMAL, extent).inputs)
-        except InputError:
-            continue
-        return extent
-    return EXTENT
 
 
 class Expecting:
@@ -75,12 +35,13 @@ class Expecting:
     def __init__(self, reference: Reference, candidate: Candidate) -> None:
         self.reference = reference
         self._twins: list[Runtime] = []
-        self._base: Callable[[Runtime, Inputs], Outputs] = lambda runtime, inputs: runtime.run(
-            reference.take(inputs), _batch(inputs)
+        self._base: Callable[[Runtime, Inputs], Outputs] = lambda runtime, inputs: reference.give(
+            runtime.run(reference.take(inputs), _batch(inputs))
         )
         if reference.truth is None:
             file = reference.file or candidate.file
-            self._twins = [open_runtime(each, "off", 1) for each in (file, *file.rounded())]
+            whole = reference.is_of_whole_arrays
+            self._twins = [open_runtime(each, "off", 1, of_whole=whole) for each in (file, *file.rounded())]
             if reference.file is None:
                 self._base = lambda runtime, inputs: candidate.match.run(runtime, inputs, _batch(inputs))
         self._fixed = fixed_batch(*(twin.inputs for twin in self._twins))
@@ -195,6 +156,7 @@ class Judge:
         names = [candidate.runtimes[0].outputs[position].name for position in candidate.match.outputs]
         self._floors = [1.0 if name in rounded else 0.0 for name in names]
         self._precisions = _precisions(reference, candidate)
+        self.own_rounding = OwnRounding(candidate)
 
     def take(self, parts: Iterable[tuple[Probe, tuple[Expected, ...]]]) -> None:
         """Run and compare one probe."""
@@ -221,8 +183,10 @@ class Judge:
             yield from ((runtime, size) for size in sizes)
 
     def limit(self, runtime: Runtime, probe: Probe, batch_size: int) -> int:
-        """How many of the samples to run."""
-        return probe.limit(batch_size) if runtime.threads else min(probe.samples, max(_EVALUATED, self._fixed))
+        """How many of the samples to run: in onnx's evaluator few, but all whole arrays, whose outputs may lie flat."""
+        if runtime.threads or self.reference.is_of_whole_arrays:
+            return probe.limit(batch_size)
+        return min(probe.samples, max(_EVALUATED, self._fixed))
 
     def run(self, runtime: Runtime, probe: Probe, batch_size: int) -> Outputs | None:
         """The outputs, in the reference's order; None if the file does not run."""
@@ -297,17 +261,27 @@ class _Trial:
                 baseline = results
             elif baseline is not None and batch_size == largest and probe.required:
                 self._between(runtime, results, baseline)
+        self._reconsider(probe)
+
+    def _reconsider(self, probe: Probe) -> None:
+        """If something fails so far, find out how the file itself rounds on these samples: that costs as much again."""
+        tallies = ((runtime, index, tally) for (runtime, _, index), tally in self._tallies.items())
+        failing = (tally.may_be_rounding(self._expected[index]) for runtime, index, tally in tallies if runtime.threads)
+        if probe.required and any(failing):
+            for expected, moves in zip(self._expected, self._judge.own_rounding(probe.inputs), strict=True):
+                expected.add_rounding(moves)
 
     def _add_one(
         self, probe: Probe, runtime: Runtime, batch_size: int, index: int, actual: NDArray[Any], expected: Expected
     ) -> None:
         fed = self._judge.limit(runtime, probe, batch_size)
-        if not self._judge.has_shape(runtime, index, actual, expected.reference[:fed]):
+        reference = expected.reference if fed >= probe.samples else expected.reference[:fed]
+        if not self._judge.has_shape(runtime, index, actual, reference):
             self._fail(probe, runtime, batch_size, [index])
             return
         if index in self._judge.axes:
-            actual = aligned(actual, expected.reference[:fed], self._judge.axes[index])
-        self._tally(runtime, batch_size, index).add(actual, expected)
+            actual = aligned(actual, reference, self._judge.axes[index])
+        self._tally(runtime, batch_size, index).add(actual, expected, fed)
         decides = runtime is self._judge.candidate.usual and batch_size == max(probe.batch_sizes)
         if probe.name == DATA and decides and compare.has_labels(actual.shape):
             name = self._judge.reference.outputs[index].name

@@ -54,10 +54,17 @@ def beside(reference: Reference, candidate: Candidate) -> Beside | None:
     first = len(candidate.runtimes[0].outputs)
     named = [replace(outputs[place], name=f"{LOGITS}{outputs[place].name}") for place in logits.kinds]
     return Beside(
-        replace(reference, outputs=(*outputs, *named), run=logits.run, truth=logits.truth, file=logits.file),
+        replace(
+            reference,
+            outputs=(*outputs, *named),
+            run=logits.run,
+            truth=logits.truth,
+            file=logits.file,
+            give=logits.give,
+        ),
         Candidate(
             file,
-            tuple(open_runtime(file, level, 1) for level in LEVELS),
+            tuple(open_runtime(file, level, 1, of_whole=reference.is_of_whole_arrays) for level in LEVELS),
             Match(inputs, (*candidate.match.outputs, *range(first, first + len(positions)))),
         ),
         tuple(chosen[place].axis for place in logits.kinds),
@@ -65,7 +72,9 @@ def beside(reference: Reference, candidate: Candidate) -> Beside | None:
 
 
 def aligned(actual: NDArray[Any], reference: NDArray[Any], axis: int) -> NDArray[Any]:
-    """`actual` shifted along `axis`, by what most of its elements there are off."""
+    """`actual` shifted along `axis`, by what most of its elements there are off; as it is where it lies flat."""
+    if actual.ndim < 2:
+        return actual
     with np.errstate(invalid="ignore"):
         difference = np.asarray(actual, np.float64) - reference
     known = np.where(np.isfinite(difference), difference, 0.0)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from edgebn.errors import InputError
 from edgebn.loading import Tensor
-from edgebn.verifying.reference import Inputs, Outputs, Reference
+from edgebn.verifying.reference import Reference
+from edgebn.verifying.samples import Inputs, Outputs
 from edgebn.verifying.sessions import Runtime
 
 _NUMBERS = {
@@ -61,25 +62,25 @@ def _check_arrays(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
             )
 
 
-def fixed_batch(*sides: Sequence[Tensor]) -> int | None:
-    """The one batch size that the inputs of one side allow, if they do not allow all."""
-    extents = (tensor.shape[0] for tensors in sides for tensor in tensors if tensor.shape)
-    return next((extent for extent in extents if extent is not None), None)
-
-
 def _matched(name: str, role: str, wanted: Sequence[Tensor], found: Sequence[Tensor]) -> tuple[int, ...]:
     if len(wanted) != len(found):
         raise InputError(f"{name}: has {len(wanted)} {role}s, the ONNX file {len(found)}; they are not the same model")
-    positions = {tensor.name: index for index, tensor in enumerate(found)}
-    by_name = all(tensor.name in positions for tensor in wanted)
-    order = tuple(positions[tensor.name] for tensor in wanted) if by_name else tuple(range(len(wanted)))
-    agreeing = [[_agrees(tensor, other, role) for other in found] for tensor in wanted]
+    order = ordered(wanted, found)
+    by_name = all(tensor.name == found[position].name for tensor, position in zip(wanted, order, strict=True))
+    agreeing = [[agrees(tensor, other, role) for other in found] for tensor in wanted]
     if not all(agreeing[index][position] for index, position in enumerate(order)):
         found_order = _only_assignment(agreeing)
         if found_order is None or by_name:
             raise _mismatch(name, role, wanted, [found[position] for position in order])
         order = found_order
     return order
+
+
+def ordered(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> tuple[int, ...]:
+    """Where those wanted are among as many that were found: by name if all names agree, else by position."""
+    positions = {tensor.name: index for index, tensor in enumerate(found)}
+    by_name = all(tensor.name in positions for tensor in wanted)
+    return tuple(positions[tensor.name] for tensor in wanted) if by_name else tuple(range(len(wanted)))
 
 
 def _only_assignment(agreeing: list[list[bool]]) -> tuple[int, ...] | None:
@@ -101,15 +102,15 @@ def _only_assignment(agreeing: list[list[bool]]) -> tuple[int, ...] | None:
 
 
 def _mismatch(name: str, role: str, wanted: Sequence[Tensor], found: Sequence[Tensor]) -> InputError:
-    ours, theirs = next(pair for pair in zip(wanted, found, strict=True) if not _agrees(*pair, role))
+    ours, theirs = next(pair for pair in zip(wanted, found, strict=True) if not agrees(*pair, role))
     shapes = f"{ours.dtype} {ours.shape}, that of the ONNX file {theirs.dtype} {theirs.shape}"
     text = f"{name}: its {role} {ours.name} is {shapes}"
-    if role == "input" and _agrees(ours, theirs, "output"):
+    if role == "input" and agrees(ours, theirs, "output"):
         return InputError(f"{text}; export it with extents that may vary, or fix those of the model")
     return InputError(f"{text}; they are not the same model")
 
 
-def _agrees(wanted: Tensor, found: Tensor, role: str) -> bool:
+def agrees(wanted: Tensor, found: Tensor, role: str) -> bool:
     """Whether `found` can stand for `wanted`. Only the batch of an input may be fixed where the reference's is not."""
     if len(wanted.shape) != len(found.shape) or found.dtype not in {wanted.dtype, _EXPORTED_AS.get(wanted.dtype)}:
         return False

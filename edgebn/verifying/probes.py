@@ -14,16 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgebn.loading import Tensor
+from edgebn.verifying.samples import Inputs
 
-Inputs = tuple[NDArray[Any], ...]
+Sizes = tuple[tuple[int, ...], ...]
+"""The shape of a sample, for each input."""
+
 Draw = Callable[[np.random.Generator, tuple[int, ...]], NDArray[Any]]
 
 SAMPLES = 32
 NORMAL, EVERY_INDEX, NOT_FINITE, CLIP_SIDES, DATA = "normal", "every index", "not finite", "clip sides", "data"
-EXTENT = 32
-OTHER_EXTENTS = (45, 64, 96, 128, 224, 16, 8)
-"""What an extent that may vary is probed at as well: the first that the model takes, an odd one if it can be."""
+_EXTENT = 32
+"""How long what may vary is, where nothing else is known."""
 
+FEWEST = 2
+"""Samples of a probe, however large the model is."""
 _BATCH_SIZES = (1, 2, 7, 32)
 _DATA_BATCH_SIZES = (1, 256)
 _SMALL_RUNS = 4
@@ -66,8 +70,8 @@ class Plan:
     """What may be fed: the model's inputs, how many values those that are indices take, and how many samples.
 
     `fixed_batch` is the one batch size that a model allows, if it does not allow all. `integers` are the lowest and the
-    highest of what integer inputs that are no index take; 0 and 1 where nothing is known. What
-    may vary is `extent` long.
+    highest of what integer inputs that are no index take; 0 and 1 where nothing is known. `given_sizes` are those of
+    a sample, if what may vary is not to be 32 long.
     """
 
     inputs: tuple[Tensor, ...]
@@ -76,7 +80,12 @@ class Plan:
     samples: int = SAMPLES
     fixed_batch: int | None = None
     integers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    extent: int = EXTENT
+    given_sizes: Sizes = ()
+
+    @property
+    def sizes(self) -> Sizes:
+        """The shape of a sample, for each input."""
+        return self.given_sizes or uniform(self.inputs, _EXTENT)
 
     @property
     def has_varying_extents(self) -> bool:
@@ -100,6 +109,12 @@ class Plan:
         """Those at which real data are run."""
         return _DATA_BATCH_SIZES if self.fixed_batch is None else (self.fixed_batch,)
 
+    def affordable(self, sizes: Sizes) -> int:
+        """How many samples of other sizes are as much work as all of the plan's own."""
+        elements = (sum(int(np.prod(size, dtype=int)) for size in each) for each in (self.sizes, sizes))
+        own, other = (max(1, count) for count in elements)
+        return min(self.samples, max(FEWEST, self.samples * own // other))
+
     def whole_batches(self, samples: int) -> int:
         """At least one batch, and no sample that would be left over."""
         batch = self.fixed_batch or 1
@@ -113,19 +128,36 @@ def probes(plan: Plan) -> Iterator[Probe]:
         yield random_probe(plan, name)
 
 
-def random_probe(plan: Plan, name: str, extent: int | None = None, samples: int | None = None) -> Probe:
+def uniform(inputs: Sequence[Tensor], extent: int) -> Sizes:
+    """The shape of a sample of these inputs if all that may vary is `extent` long."""
+    return tuple(tuple(extent if known is None else known for known in tensor.shape[1:]) for tensor in inputs)
+
+
+def random_probe(plan: Plan, name: str, sizes: Sizes | None = None, samples: int | None = None) -> Probe:
     """The probe of this name. Integers are drawn from the range that is known of them."""
-    extent = plan.extent if extent is None else extent
-    rng = np.random.default_rng((plan.seed, zlib.crc32(f"{name} {extent}".encode())))
+    sizes = sizes or plan.sizes
+    length = _length(plan.inputs, sizes)
+    rng = np.random.default_rng((plan.seed, zlib.crc32(f"{name} {length}".encode())))
     count = plan.whole_batches(samples or plan.samples)
-    inputs = tuple(_drawn(tensor, plan, name, (count, *_extents(tensor, extent)), rng) for tensor in plan.inputs)
-    shown = name if extent == plan.extent else f"{name}, {extent} long"
+    pairs = zip(plan.inputs, sizes, strict=True)
+    inputs = tuple(_drawn(tensor, plan, name, (count, *size), rng) for tensor, size in pairs)
+    shown = name if sizes == plan.sizes else f"{name}, {length} long"
     return Probe(shown, inputs, plan.batch_sizes, required=name != NOT_FINITE)
+
+
+def _length(inputs: Sequence[Tensor], sizes: Sizes) -> str:
+    """How long what may vary is: a number, or several, in order, if they are not all equal."""
+    pairs = (
+        pair for tensor, size in zip(inputs, sizes, strict=True) for pair in zip(tensor.shape[1:], size, strict=True)
+    )
+    lengths = [extent for known, extent in pairs if known is None] or [_EXTENT]
+    return str(lengths[0]) if len(set(lengths)) == 1 else " × ".join(map(str, lengths))
 
 
 def every_index(plan: Plan) -> Iterator[Probe]:
     """All values of every input that is an index, in a random order, in parts; the others are drawn as ever."""
-    lengths = {tensor.name: int(np.prod(_extents(tensor, plan.extent), dtype=int)) for tensor in plan.inputs}
+    pairs = zip(plan.inputs, plan.sizes, strict=True)
+    lengths = {tensor.name: int(np.prod(size, dtype=int)) for tensor, size in pairs}
     wanted = (-(-min(rows, plan.most_indices) // lengths[name]) for name, rows in plan.index_ranges.items())
     batch = plan.fixed_batch or 1
     samples = -(-max(plan.samples, *wanted) // batch) * batch
@@ -167,10 +199,6 @@ def _limits(tensor: Tensor, plan: Plan, name: str) -> tuple[int, int]:
         return 0, plan.index_ranges[tensor.name] - 1
     lowest, highest = plan.integers.get(tensor.name, (0, 1))
     return (lowest if name == "signed" else 0), (1 if name == "uniform" else highest)
-
-
-def _extents(tensor: Tensor, extent: int) -> tuple[int, ...]:
-    return tuple(extent if known is None else known for known in tensor.shape[1:])
 
 
 def _drawn(tensor: Tensor, plan: Plan, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,8 @@ from edgebn.loading.scores import with_logits as with_keras_logits
 from edgebn.verifying.compare import DISTRUST, absolute, channels, magnitudes
 from edgebn.verifying.endings import endings, with_logits
 from edgebn.verifying.onnx_files import OnnxFile
-from edgebn.verifying.sessions import Runtime, open_runtime
-
-Inputs = tuple[NDArray[Any], ...]
-Outputs = tuple[NDArray[Any], ...]
-Run = Callable[[Inputs], Outputs]
+from edgebn.verifying.samples import Inputs, Outputs, Run, fixed_batch, sample, stacked, whole
+from edgebn.verifying.sessions import open_runtime
 
 _BATCH = 256
 _HALF_ULP = 2.0**-24
@@ -35,9 +32,11 @@ class Reference:
 
     `trusted` is how far, by an output's scale, it may be from `truth` for that to count as one. `index_ranges` says how
     many values the integer inputs that are indices may take, by the input's name. `take` makes the model's own inputs
-    of those that `run` takes. Where the file `gives_class`, the outputs are the scores of which that is the largest.
-    `logits` takes the operators, softmax or sigmoid, that outputs of a file end in, by their place; it gives the logits
-    of those that end so here too.
+    of those that `run` takes, and `give` what `run` gives of the model's own outputs. Where the file `gives_class`, the
+    outputs are the scores of which that is the largest. `logits` takes the operators, softmax or sigmoid, that outputs
+    of a file end in, by their place; it gives the logits of those that end so here too. Where a sample is all that one
+    run takes, the reference `is_of_whole_arrays`. `builds` says whether the model can be built for own inputs of such
+    shapes: what runs may still have nothing left of an image on the way.
     """
 
     name: str
@@ -50,13 +49,16 @@ class Reference:
     index_ranges: Mapping[str, int] = field(default_factory=dict)
     file: OnnxFile | None = None
     take: Callable[[Inputs], Inputs] = lambda inputs: inputs
+    give: Callable[[Outputs], Outputs] = lambda outputs: outputs
     gives_class: bool = False
     logits: Callable[[Mapping[int, str]], Logits | None] = lambda _: None
+    is_of_whole_arrays: bool = False
+    builds: Callable[[Inputs], bool] = lambda _: True
 
 
 @dataclass(frozen=True, eq=False)
 class Logits:
-    """A reference's `run`, `truth` and `file` that give its outputs, and behind them the logits of those in `kinds`.
+    """A reference's `run`, `truth`, `file` and `give` for its outputs, and behind them the logits of those in `kinds`.
 
     `kinds` says of each which operator it is that makes the output of them: `Softmax`, `LogSoftmax` or `Sigmoid`.
     """
@@ -65,6 +67,7 @@ class Logits:
     run: Run
     truth: Truth | None = None
     file: OnnxFile | None = None
+    give: Callable[[Outputs], Outputs] = lambda outputs: outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +99,43 @@ class Truth:
     def _rounded(self) -> list[list[NDArray[Any]]]:
         rng = np.random.default_rng(0)
         return [[_rounded(weight, rng) for weight in self._weights] for _ in range(_ROUNDED_TWINS)]
+
+
+def of_whole_arrays(reference: Reference) -> Reference:
+    """The same, with samples that are all that one run takes."""
+    builds = reference.builds
+
+    def logits(wanted: Mapping[int, str]) -> Logits | None:
+        if (found := reference.logits(wanted)) is None:
+            return None
+        run, truth = _of_wholes(found.run), _truth_of_wholes(found.truth)
+        return replace(found, run=run, truth=truth, give=partial(_each, found.give))
+
+    return replace(
+        reference,
+        inputs=whole(reference.inputs),
+        outputs=whole(reference.outputs),
+        run=_of_wholes(reference.run),
+        truth=_truth_of_wholes(reference.truth),
+        take=partial(_each, reference.take),
+        give=partial(_each, reference.give),
+        logits=logits,
+        is_of_whole_arrays=True,
+        builds=lambda inputs: builds(sample(inputs, 0)),
+    )
+
+
+def _each(function: Callable[[Inputs], Outputs], arrays: Inputs) -> Outputs:
+    """The function of every sample for itself."""
+    return stacked([function(sample(arrays, index)) for index in range(len(arrays[0]))])
+
+
+def _of_wholes(run: Run) -> Run:
+    return replace(run, whole=True)
+
+
+def _truth_of_wholes(truth: Truth | None) -> Truth | None:
+    return None if truth is None else replace(truth, run=_of_wholes(truth.run))
 
 
 def largest_moves(outputs: Outputs, moved: list[Outputs]) -> tuple[NDArray[np.float64], ...]:
@@ -133,6 +173,7 @@ def keras_reference(
         DISTRUST if computes_in(source) is None else 1.0,
         _embedded(source),
         logits=logits,
+        builds=partial(_builds, source.model),
     )
 
 
@@ -140,8 +181,8 @@ def onnx_reference(file: OnnxFile) -> Reference:
     """An ONNX file, as onnxruntime runs it without optimisations."""
     runtime = open_runtime(file, "off", 1)
 
-    def run(inputs: Inputs) -> Outputs:
-        return runtime.run(inputs, _batch(runtime))
+    def once(inputs: Inputs) -> list[Any]:
+        return runtime.call({tensor.name: array for tensor, array in zip(runtime.inputs, inputs, strict=True)})
 
     def logits(wanted: Mapping[int, str]) -> Logits | None:
         found = endings(file.model)
@@ -154,7 +195,7 @@ def onnx_reference(file: OnnxFile) -> Reference:
         file.sha256,
         runtime.inputs,
         runtime.outputs,
-        run,
+        Run(once, fixed_batch(runtime.inputs) or _BATCH),
         index_ranges=file.anatomy.index_ranges,
         file=file,
         logits=logits,
@@ -162,21 +203,20 @@ def onnx_reference(file: OnnxFile) -> Reference:
 
 
 class Traced:
-    """`source`, traced once, to be run on arrays of samples, in batches. Raises InputError if Keras can not run it."""
+    """`source`, traced once, to be run on arrays of samples. Raises InputError if Keras can not run it."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._batch = next((tensor.shape[0] for tensor in source.inputs if tensor.shape[0] is not None), _BATCH)
 
-    def outputs(self, inputs: Inputs) -> Outputs:
-        """Outputs alone."""
-        return self._run(inputs, range(len(self._source.outputs)))
+    @property
+    def outputs(self) -> Run:
+        """A function that gives the outputs alone."""
+        return self._run(range(len(self._source.outputs)))
 
     def showing(self, kinds: Iterable[int]) -> Run:
         """A function that gives the outputs, and behind them the logits of those at these places."""
         count, known = len(self._source.outputs), list(self.kinds)
-        places = [*range(count), *(count + known.index(place) for place in kinds)]
-        return lambda inputs: self._run(inputs, places)
+        return self._run([*range(count), *(count + known.index(place) for place in kinds)])
 
     @cached_property
     def kinds(self) -> dict[int, str]:
@@ -187,17 +227,10 @@ class Traced:
             raise InputError(f"{self._source.name}: Keras can not run it: {_first_line(error)}") from error
         return {index: kind for index, found in enumerate(logits) for kind in found}
 
-    def _run(self, inputs: Inputs, places: Sequence[int]) -> Outputs:
-        parts = []
-        for start in range(0, len(inputs[0]), self._batch):
-            results = self._results([array[start : start + self._batch] for array in inputs], places)
-            if any(result.ndim == 0 for result in results):
-                name = self._source.name
-                raise InputError(f"{name}: an output has no batch axis, so that samples can not be told apart")
-            parts.append(results)
-        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+    def _run(self, places: Sequence[int]) -> Run:
+        return Run(lambda inputs: self._results(inputs, places), fixed_batch(self._source.inputs) or _BATCH)
 
-    def _results(self, arrays: list[NDArray[Any]], places: Sequence[int]) -> list[NDArray[Any]]:
+    def _results(self, arrays: Inputs, places: Sequence[int]) -> list[NDArray[Any]]:
         tensorflow = backends.tensorflow()
         try:
             results = tensorflow.nest.flatten(self._traced(*map(tensorflow.constant, arrays)))
@@ -228,9 +261,19 @@ def _twin(source: Source, seen: Callable[[Source], Source]) -> tuple[Any, Traced
     return None if twin is None else (twin.model, Traced(seen(twin)))
 
 
-def _batch(runtime: Runtime) -> int:
-    extents = (tensor.shape[0] for tensor in runtime.inputs if tensor.shape)
-    return next((extent for extent in extents if extent is not None), _BATCH)
+def _builds(model: Any, inputs: Inputs) -> bool:
+    """Whether Keras can say of what shapes the outputs are; true of all where it can not say it of the model itself."""
+    return model is None or _has_shapes(model, inputs) or not _has_shapes(model, model.inputs)
+
+
+def _has_shapes(model: Any, arrays: Sequence[Any]) -> bool:
+    keras = backends.keras()
+    given = [keras.KerasTensor(tuple(array.shape), str(array.dtype)) for array in arrays]
+    try:
+        model.compute_output_spec(given[0] if len(given) == 1 else keras.tree.pack_sequence_as(model.input, given))
+    except ValueError:
+        return False
+    return True
 
 
 def _embedded(source: Source) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from edgebn import backends
 from edgebn.errors import InputError
 from edgebn.loading import Tensor
 from edgebn.verifying.onnx_files import OnnxFile
+from edgebn.verifying.samples import Run, whole
 
 LEVELS: Mapping[str, str] = {
     "off": "ORT_DISABLE_ALL",
@@ -31,7 +32,8 @@ _EVALUATOR_FAILS = (RuntimeError, ValueError, TypeError, LookupError, AttributeE
 class Runtime:
     """An ONNX file at one level of onnxruntime's optimisations on some threads; or in onnx's evaluator, on 0 threads.
 
-    `call` takes arrays by input name and returns the outputs in the file's order.
+    `call` takes arrays by input name and returns the outputs in the file's order. Where a sample is all that one run
+    takes, it is `whole`.
     """
 
     name: str
@@ -40,17 +42,23 @@ class Runtime:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     call: Callable[[dict[str, NDArray[Any]]], list[Any]]
+    whole: bool = False
 
     def run(
         self, inputs: tuple[NDArray[Any], ...], batch_size: int, names: tuple[str, ...] | None = None
     ) -> tuple[Any, ...]:
         """Run the samples in batches. `names` says which input each array is for, if not in the file's order."""
         names = names or tuple(tensor.name for tensor in self.inputs)
-        parts = []
-        for start in range(0, len(inputs[0]), batch_size):
-            feed = {name: array[start : start + batch_size] for name, array in zip(names, inputs, strict=True)}
-            parts.append(self.call(feed))
-        return tuple(np.concatenate([np.atleast_1d(each) for each in part]) for part in zip(*parts, strict=True))
+
+        def once(arrays: tuple[NDArray[Any], ...]) -> list[Any]:
+            return self.call(dict(zip(names, arrays, strict=True)))
+
+        return Run(once, batch_size, self.whole)(inputs)
+
+
+def of_whole_arrays(runtime: Runtime) -> Runtime:
+    """The same, with samples that are all that one run takes."""
+    return replace(runtime, inputs=whole(runtime.inputs), outputs=whole(runtime.outputs), whole=True)
 
 
 def open_runtimes(file: OnnxFile) -> tuple[Runtime, ...]:
@@ -65,7 +73,7 @@ def open_runtimes(file: OnnxFile) -> tuple[Runtime, ...]:
     return tuple(runtimes)
 
 
-def open_runtime(file: OnnxFile, level: str, threads: int) -> Runtime:
+def open_runtime(file: OnnxFile, level: str, threads: int, *, of_whole: bool = False) -> Runtime:
     """One session of onnxruntime; its `call` raises RunError if it can not run. InputError if it can not be loaded."""
     onnxruntime = backends.onnxruntime()
     options = onnxruntime.SessionOptions()
@@ -85,7 +93,9 @@ def open_runtime(file: OnnxFile, level: str, threads: int) -> Runtime:
             shapes = ", ".join(str(array.shape) for array in feed.values())
             raise RunError(f"{file.name}: onnxruntime can not run it on {shapes}: {_one_line(error)}") from error
 
-    return Runtime(file.name, level, threads, _tensors(inference.get_inputs()), _tensors(inference.get_outputs()), call)
+    inputs, outputs = _tensors(inference.get_inputs()), _tensors(inference.get_outputs())
+    runtime = Runtime(file.name, level, threads, inputs, outputs, call)
+    return of_whole_arrays(runtime) if of_whole else runtime
 
 
 def _evaluator(file: OnnxFile, like: Runtime) -> list[Runtime]:

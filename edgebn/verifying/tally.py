@@ -75,6 +75,7 @@ class ExpectedTally:
     exact_scales: Columns = field(default_factory=lambda: np.zeros(()))
     reference_error: Columns = field(default_factory=lambda: np.zeros(()))
     sensitivity: Columns = field(default_factory=lambda: np.zeros(()))
+    rounding: Columns = field(default_factory=lambda: np.zeros(()))
     has_truth: bool = True
     not_finite: int = 0
     elements: int = 0
@@ -94,6 +95,10 @@ class ExpectedTally:
         error = compare.channels(compare.absolute(reference, exact))
         self.reference_error = np.maximum(self.reference_error, error)
 
+    def add_rounding(self, moves: Columns) -> None:
+        """Take in how far the file moves on these samples when each of its own results is rounded once."""
+        self.rounding = np.maximum(self.rounding, moves)
+
     @property
     def is_trusted(self) -> bool:
         """Whether the values in float64 count as the truth: the reference itself must not be far from them."""
@@ -104,15 +109,15 @@ class ExpectedTally:
         """Of each channel the tolerance, the sensitivity that it rests on, and the scale."""
         if self.is_trusted:
             scales, sensitivity, error = self.exact_scales, self.sensitivity, self.reference_error
-            return self._tolerance(scales, error, sensitivity), sensitivity, scales
+            return self._tolerance(scales, error, sensitivity), np.maximum(sensitivity, self.rounding), scales
         sensitivity = self.sensitivity
         if self.has_truth:  # an overflow in float64 is no rounding, nor does another model say how this one rounds
             most = np.where(np.isinf(self.reference_error), 0.0, compare.DISTRUST * self.scales)
             sensitivity = np.minimum(sensitivity, most / compare.SENSITIVITY_FACTOR)
-        return self._tolerance(self.scales, None, sensitivity), sensitivity, self.scales
+        return self._tolerance(self.scales, None, sensitivity), np.maximum(sensitivity, self.rounding), self.scales
 
     def _tolerance(self, scales: Columns, error: Columns | None, sensitivity: Columns) -> Columns:
-        return compare.tolerance(np.maximum(scales, self.floor), error, sensitivity, self.precision)
+        return compare.tolerance(np.maximum(scales, self.floor), error, sensitivity, self.precision, self.rounding)
 
 
 @dataclass(eq=False)
@@ -128,8 +133,8 @@ class Tally:
     wrong: int | None = None
     changed_labels: int | None = None
 
-    def add(self, actual: NDArray[Any], expected: Expected) -> None:
-        """Compare more samples; what is expected may be of more than there are."""
+    def add(self, actual: NDArray[Any], expected: Expected, samples: int) -> None:
+        """Compare so many more samples; what is expected may be of more than there are."""
         count = len(actual)
         reference = np.asarray(expected.reference[:count])
         exact = None if expected.exact is None else expected.exact[:count]
@@ -143,7 +148,7 @@ class Tally:
             self.excess = max(self.excess, compare.numpy_excess(actual, reference, *self.rule.tolerances))
         if reference.dtype.kind not in "fV":  # V: numpy's kind of bfloat16
             self.wrong = (self.wrong or 0) + expected.wrong(actual)
-        self.samples += count
+        self.samples += samples
         changed = compare.changed_labels(actual, reference)
         self.changed_labels = None if changed is None else (self.changed_labels or 0) + changed
 
@@ -152,6 +157,12 @@ class Tally:
         self.difference = self.error = np.full((), np.inf)
         self.smallest_rtol = self.excess = math.inf
         self.samples += samples
+
+    def may_be_rounding(self, expected: ExpectedTally) -> bool:
+        """Whether it fails by numbers, which more rounding than is known of might explain."""
+        allowed, _, _ = expected.allowed()
+        measured = self.error if expected.is_trusted else self.difference
+        return self.rule.name == "rounding" and self.wrong is None and bool((measured > allowed).any())
 
     def comparison(self, expected: ExpectedTally, **named: Any) -> Comparison:
         """The numbers, and whether they are small enough. `named` are the fields that say what was run."""

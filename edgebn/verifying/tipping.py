@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.compare import EPSILON, PLAIN_ROUNDINGS, Precision, absolute, coarsest
-from edgebn.verifying.reference import Inputs, Reference
+from edgebn.verifying.reference import Reference
+from edgebn.verifying.samples import Inputs
 from edgebn.verifying.sessions import RunError, Runtime, open_runtime
 
 Slack = NDArray[np.float64] | None
@@ -38,7 +39,8 @@ def tipping(reference: Reference, candidate: Candidate) -> list[Tips]:
     for name in names:
         if name in file.anatomy.choices:
             scores, axis, keeps = file.anatomy.choices[name]
-            runtime = open_runtime(file.showing([scores]), "off", 1)
+            axis += reference.is_of_whole_arrays and axis >= 0
+            runtime = open_runtime(file.showing([scores]), "off", 1, of_whole=reference.is_of_whole_arrays)
             precision = coarsest(file.anatomy.dtypes[name])
             found.append(partial(_chosen, reference, runtime, order, axis, keeps, precision))
         else:

@@ -8,16 +8,17 @@ from importlib import metadata
 from itertools import chain
 from pathlib import Path
 
-from edgebn.errors import InputError
 from edgebn.report import Comparison, Verdict
 from edgebn.verifying.clip_sides import clip_sides_probe
-from edgebn.verifying.data import Data, open_data
+from edgebn.verifying.data import Data
 from edgebn.verifying.interfaces import scored
-from edgebn.verifying.judging import Expecting, Judge, OnSamples, judge_of_logits, open_candidate, plan_for
+from edgebn.verifying.judging import Expecting, Judge, OnSamples, judge_of_logits
 from edgebn.verifying.logits import beside
 from edgebn.verifying.onnx_files import OnnxFile
-from edgebn.verifying.probes import NORMAL, OTHER_EXTENTS, SAMPLES, Plan, Probe, every_index, probes, random_probe
+from edgebn.verifying.probes import NORMAL, SAMPLES, Plan, Probe, every_index, probes, random_probe
 from edgebn.verifying.reference import Reference
+from edgebn.verifying.setting import Setting, set_up
+from edgebn.verifying.sizes import other_sizes
 from edgebn.verifying.tally import Expected, Rule
 
 PACKAGES = ("edgebn", "numpy", "onnx", "onnxruntime")
@@ -39,24 +40,23 @@ def judge_pair(
     on_data: Callable[[int], None] = lambda _: None,
 ) -> Verdict:
     """Compare `file` with `reference` on everything. See `edgebn.verify`."""
-    real = open_data(reference.name, reference.inputs, data)
+    file, rule = scored(file), rule or Rule()
+    setting = set_up(reference, file, seed, SAMPLES, data=data)
+    reference, candidate, plan, real = setting.reference, setting.candidate, setting.plan, setting.data
     if real is not None:
         on_data(real.samples)
-    file = scored(file)
-    candidate = open_candidate(reference, file)
-    plan = plan_for(reference, candidate, seed, SAMPLES)
-    rule = rule or Rule()
     both = beside(reference, candidate) if rule.name == "rounding" else None
     logits = None if both is None else judge_of_logits(both, both.reference, rule)
     judge = Judge(reference, candidate, rule, on_samples, beside=logits)
     expecting = Expecting(reference, candidate) if both is None else Expecting(both.reference, both.candidate)
-    clips, reached, sides = clip_sides_probe(plan, file, candidate.match.inputs)
-    drawn = chain(probes(plan), [] if clips is None else [clips], _other_extents(plan, reference))
+    whole = reference.is_of_whole_arrays
+    clips, reached, sides = clip_sides_probe(plan, file, candidate.match.inputs, of_whole=whole)
+    drawn = chain(probes(plan), [] if clips is None else [clips], _other_sizes(plan, reference))
     for parts in chain(_real(real, plan, expecting), ([(probe, expecting(probe))] for probe in drawn)):
         judge.take(parts)
     if plan.index_ranges:
         judge.take((part, expecting(part)) for part in every_index(plan))
-    return _verdict(judge, plan, real, (reached, sides))
+    return _verdict(judge, setting, (reached, sides))
 
 
 def _real(data: Data | None, plan: Plan, expecting: Expecting) -> Iterator[Parts]:
@@ -64,31 +64,26 @@ def _real(data: Data | None, plan: Plan, expecting: Expecting) -> Iterator[Parts
         yield ((chunk, expecting(chunk)) for chunk in data.chunks(plan))
 
 
-def _other_extents(plan: Plan, reference: Reference) -> Iterator[Probe]:
-    """Where an extent may vary, samples of another size that the reference takes."""
-    if not plan.has_varying_extents:
-        return
-    for extent in (each for each in OTHER_EXTENTS if each != plan.extent):
-        probe = random_probe(plan, NORMAL, extent)
-        try:
-            reference.run(probe.first(plan.fixed_batch or 1))
-        except InputError:
-            continue
-        yield probe
-        return
+def _other_sizes(plan: Plan, reference: Reference) -> Iterator[Probe]:
+    """Where an extent may vary, samples of other sizes that the reference takes."""
+    for sizes in other_sizes(reference, plan) if plan.has_varying_extents else ():
+        yield random_probe(plan, NORMAL, sizes, plan.affordable(sizes))
 
 
-def _verdict(judge: Judge, plan: Plan, data: Data | None, clip_sides: tuple[int, int]) -> Verdict:
+def _verdict(judge: Judge, setting: Setting, clip_sides: tuple[int, int]) -> Verdict:
     reference, candidate, found = judge.reference, judge.candidate, judge.found
+    plan, data = setting.plan, setting.data
     required = [each for each in found.comparisons if each.required]
     logits = () if judge.beside is None else judge.beside.found.comparisons
     deciding = [*required, *(each for each in logits if each.required)]
-    notes = [*found.broken[:1], *found.notes, *_notes(judge), *_plan_notes(plan)]
+    passed = all(each.passed for each in deciding) and len(found.finite) == len(reference.outputs)
+    assumed = [*setting.notes, *(() if passed else setting.doubts)]
+    notes = [*found.broken[:1], *assumed, *found.notes, *_notes(judge), *_plan_notes(plan)]
     rtol, atol = judge.rule.rtol, judge.rule.atol
     largest = max(each.difference.max_abs for each in required)
     packages = PACKAGES if reference.file is not None else _KERAS_PACKAGES
     return Verdict(
-        passed=all(each.passed for each in deciding) and len(found.finite) == len(reference.outputs),
+        passed=passed,
         reference=reference.name,
         reference_sha256=reference.sha256,
         onnx_model=candidate.file.name,

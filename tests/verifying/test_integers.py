@@ -97,7 +97,6 @@ def test_a_choice_is_judged_on_its_scores(tmp_path: Path) -> None:
         ("(string[n,4] x) => (string[n,4] y) { y = Identity(x) }", "its input x is string"),
         ("() => (float[3] y) { y = Identity(k) }", "has no inputs"),
         ("(float[n,0] x) => (float[n,0] y) { y = Identity(x) }", "its input x has the shape"),
-        ("(float[n,4] x, float s) => (float[n,4] y) { y = Mul(x, s) }", "its input s has the shape"),
     ],
 )
 def test_what_can_not_be_fed_is_said(text: str, message: str, tmp_path: Path) -> None:

@@ -27,12 +27,13 @@ from edgebn.datasets import load_dataset
 from edgebn.graphs import open_graph
 from edgebn.loading import open_source
 from edgebn.verifying.clip_sides import clip_sides_probe
-from edgebn.verifying.judging import Expecting, Judge, judge_of_logits, open_candidate, plan_for
+from edgebn.verifying.judging import Expecting, Judge, judge_of_logits
 from edgebn.verifying.logits import Beside, beside
 from edgebn.verifying.onnx_files import OnnxFile, in_memory
 from edgebn.verifying.probes import Probe, probes
 from edgebn.verifying.reference import Reference, keras_reference
 from edgebn.verifying.sessions import open_runtime
+from edgebn.verifying.setting import open_candidate, plan_for
 from edgebn.verifying.tally import Expected, Rule
 from tests.verifying import networks
 from tests.verifying.mutations import Mutation, mutations, norm_faults

@@ -10,7 +10,7 @@ import pytest
 from edgebn.datasets import load_dataset
 from edgebn.loading import Tensor
 from edgebn.verifying.data import open_data, takes_digits
-from edgebn.verifying.probes import NOT_FINITE, Plan, Probe, every_index, probes, random_probe
+from edgebn.verifying.probes import NOT_FINITE, Plan, Probe, every_index, probes, random_probe, uniform
 
 IMAGES = (Tensor("image", (None, 28, 28, 1), "float32"),)
 TWO = (Tensor("a", (None, 5), "float32"), Tensor("b", (None, None, 3), "float32"))
@@ -77,7 +77,7 @@ def test_every_input_has_its_shape_and_no_two_are_alike() -> None:
 
 
 def test_what_may_vary_is_drawn_in_another_size_too() -> None:
-    probe = random_probe(PLAN, "normal", 45)
+    probe = random_probe(PLAN, "normal", uniform(TWO, 45))
     assert probe.name == "normal, 45 long"
     assert [array.shape for array in probe.inputs] == [(32, 5), (32, 45, 3)]
     assert PLAN.has_varying_extents
@@ -159,3 +159,10 @@ def test_digits_fill_whole_batches_of_a_fixed_size() -> None:
 )
 def test_other_models_take_no_digits(inputs: tuple[Tensor, ...]) -> None:
     assert not takes_digits(inputs)
+
+
+def test_of_larger_samples_there_are_fewer() -> None:
+    plan = Plan(TWO, {}, samples=32)
+    assert plan.affordable(uniform(TWO, 8)) == 32
+    assert plan.affordable(uniform(TWO, 65)) == 16
+    assert plan.affordable(uniform(TWO, 1000)) == 2

@@ -129,7 +129,7 @@ def tallied(reference: np.ndarray, exact: np.ndarray, actual: np.ndarray, sensit
     expected = Expected(reference, exact, np.full(reference.shape[-1], sensitivity))
     whole, tally = ExpectedTally(trusted=1e-2, floor=0.0), Tally(Rule())
     whole.add(expected)
-    tally.add(actual, expected)
+    tally.add(actual, expected, len(actual))
     named = {"output": "y", "probe": "p", "optimisation": "off", "threads": 1, "batch_size": 2, "required": True}
     return tally.comparison(whole, **named).passed
 

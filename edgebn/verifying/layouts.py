@@ -1,0 +1,149 @@
+"""Channels first or last: a file may have its images, or sequences, in another layout than the model.
+
+That is told by the shapes alone, where they fit in no other way. The reference is then laid out as the file is, so that
+all that compares sees one layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from edgebn.interface import LAYOUT, LAYOUTS, reordering
+from edgebn.loading import Tensor
+from edgebn.verifying.matching import agrees, ordered
+from edgebn.verifying.reference import Logits, Reference, Truth
+from edgebn.verifying.samples import Inputs, Run, transposed
+from edgebn.verifying.sessions import Runtime
+
+_RANKS = range(3, 6)
+"""Of what has channels beside samples: sequences, images, volumes."""
+
+_OTHER = {"nchw": "nhwc", "nhwc": "nchw"}
+
+Axes = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Turns:
+    """For each input and each output the axes by which the reference's is transposed to the file's; () if it is not."""
+
+    inputs: tuple[Axes, ...]
+    outputs: tuple[Axes, ...]
+
+    @property
+    def layout(self) -> str | None:
+        """That of the file's images, where they are its only input and turned."""
+        found = (each for each in LAYOUTS if self.inputs == (reordering(_OTHER[each], each),))
+        return next(found, None)
+
+
+def turns(reference: Reference, runtime: Runtime) -> Turns:
+    """Those that make the shapes fit; none where they fit as they are, and none where they fit in no way."""
+    outputs = _axes(reference.outputs, runtime.outputs, "output")
+    floats = [np.dtype(tensor.dtype).kind == "f" for tensor in reference.outputs]
+    return Turns(
+        _axes(reference.inputs, runtime.inputs, "input"),
+        tuple(axes if is_float else () for axes, is_float in zip(outputs, floats, strict=True)),
+    )
+
+
+def turned_notes(reference: Reference, found: Turns) -> Iterator[str]:
+    """What was transposed, of the reference as it is."""
+    pairs = (*zip(reference.inputs, found.inputs, strict=True), *zip(reference.outputs, found.outputs, strict=True))
+    for tensor, axes in pairs:
+        if axes:
+            shape = _turned(tensor, axes).shape
+            yield f"{tensor.name}: {shape} in the file, {tensor.shape} in {reference.name}; transposed"
+
+
+def layout_doubts(reference: Reference, runtime: Runtime, found: Turns) -> Iterator[str]:
+    """Of what fits as it is, that the shapes would allow another layout as well."""
+    for role, ours, theirs, axes in (
+        ("input", reference.inputs, runtime.inputs, found.inputs),
+        ("output", reference.outputs, runtime.outputs, found.outputs),
+    ):
+        for (tensor, other), turn in zip(_pairs(ours, theirs), axes, strict=True):
+            if not turn and any(_fit(_turned(tensor, each), other, role) >= 0 for each in _possible(tensor)):
+                said = f" unless the file's metadata say {LAYOUT}" if role == "input" else ""
+                doubt = f"channels first or last, the shapes {tensor.shape} do not tell"
+                yield f"{tensor.name}: {doubt}; taken as in {reference.name}{said}"
+
+
+def laid_out(reference: Reference, found: Turns) -> Reference:
+    """The reference with inputs and outputs as the file has them."""
+    if not any((*found.inputs, *found.outputs)):
+        return reference
+    back = tuple(tuple(int(axis) for axis in np.argsort(axes)) for axes in found.inputs)
+
+    def take(inputs: Inputs) -> Inputs:
+        return reference.take(transposed(inputs, back))
+
+    def turning(run: Run, places: Sequence[int]) -> Run:
+        axes = [found.outputs[place] for place in places]
+        return replace(run, once=lambda inputs: transposed(run.once(transposed(inputs, back)), axes))
+
+    def truth(exact: Truth | None, places: Sequence[int]) -> Truth | None:
+        return None if exact is None else replace(exact, run=turning(exact.run, places))
+
+    def logits(wanted: Mapping[int, str]) -> Logits | None:
+        if (given := reference.logits(wanted)) is None:
+            return None
+        places = [*own, *given.kinds]
+        turned = [found.outputs[place] for place in places]
+        run, exact = turning(given.run, places), truth(given.truth, places)
+        return replace(given, run=run, truth=exact, give=partial(transposed, turned=turned))
+
+    own = range(len(reference.outputs))
+    return replace(
+        reference,
+        inputs=tuple(map(_turned, reference.inputs, found.inputs)),
+        outputs=tuple(map(_turned, reference.outputs, found.outputs)),
+        run=turning(reference.run, own),
+        truth=truth(reference.truth, own),
+        take=take,
+        give=partial(transposed, turned=found.outputs),
+        logits=logits,
+    )
+
+
+def _axes(wanted: Sequence[Tensor], found: Sequence[Tensor], role: str) -> tuple[Axes, ...]:
+    """None for all of them if some fit in no way."""
+    chosen = [_best(ours, theirs, role) for ours, theirs in _pairs(wanted, found)]
+    known = [axes for axes in chosen if axes is not None]
+    return tuple(known) if len(known) == len(wanted) else ((),) * len(wanted)
+
+
+def _best(wanted: Tensor, found: Tensor, role: str) -> Axes | None:
+    """The axes by which it fits best, () if as it is; None if it fits in no way."""
+    fits = {axes: _fit(_turned(wanted, axes), found, role) for axes in ((), *_possible(wanted))}
+    best = max(fits, key=lambda axes: fits[axes])
+    return best if fits[best] >= 0 else None
+
+
+def _fit(wanted: Tensor, found: Tensor, role: str) -> int:
+    """How many extents are known to be equal; -1 if some are not."""
+    if not agrees(wanted, found, role):
+        return -1
+    return sum(ours == theirs is not None for ours, theirs in zip(wanted.shape, found.shape, strict=True))
+
+
+def _possible(tensor: Tensor) -> list[Axes]:
+    """Last axis first, and axis 1 last; only those that move something."""
+    rank = len(tensor.shape)
+    if rank not in _RANKS:
+        return []
+    return [(0, rank - 1, *range(1, rank - 1)), (0, *range(2, rank), 1)][: 1 if rank == min(_RANKS) else 2]
+
+
+def _turned(tensor: Tensor, axes: Axes) -> Tensor:
+    return replace(tensor, shape=tuple(tensor.shape[axis] for axis in axes)) if axes else tensor
+
+
+def _pairs(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    if len(wanted) != len(found):
+        return []
+    return [(tensor, found[place]) for tensor, place in zip(wanted, ordered(wanted, found), strict=True)]
