@@ -13,6 +13,7 @@ from edgebn.exporting.interfaces import give
 from edgebn.interface import Interface, recorded
 from edgebn.loading import Source
 from edgebn.loading.scores import giving
+from edgebn.tidying import infer_shapes
 from edgebn.verifying.interfaces import behind, images_of, scored
 from edgebn.verifying.onnx_files import OnnxFile, in_memory
 from edgebn.verifying.reference import Reference, keras_reference, onnx_reference
@@ -52,6 +53,7 @@ def _named(reference: Reference, interface: Interface) -> Reference:
 def _giving(file: OnnxFile, interface: Interface) -> OnnxFile:
     """The file with logits or probabilities as its output; for a class with the logits that decide it."""
     twin = file.model.clone()
+    infer_shapes(twin)
     try:
         give(file.name, twin, "probabilities" if interface.output == "probabilities" else "logits")
     except ConversionError as error:

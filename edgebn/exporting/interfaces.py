@@ -8,7 +8,7 @@ any other, and go where those go.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ PREPROCESSING = "preprocessing"
 """What the affine is called in reports."""
 
 _ACTIVATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
+_ARRANGING = ("Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 _DENOTATIONS = {
     "nchw": ("DATA_BATCH", "DATA_CHANNEL", "DATA_FEATURE", "DATA_FEATURE"),
     "nhwc": ("DATA_BATCH", "DATA_FEATURE", "DATA_FEATURE", "DATA_CHANNEL"),
@@ -180,23 +181,47 @@ def give(name: str, model: ir.Model, output: str) -> None:
     graph, count = model.graph, _scores(name, model.graph)
     if output == "class" and count < 2:
         raise ConversionError(f"{name}: gives one score, of which no class can be told; ask for its probability")
-    scores, activation = graph.outputs[0], _activation(name, graph.outputs[0])
+    scores = graph.outputs[0]
+    activation, arranging = _activation(name, scores)
     keeps = output == "probabilities" and activation is not None and activation.op_type != "LogSoftmax"
-    if activation is not None and activation.inputs[0] is not None and not keeps:
-        scores = activation.inputs[0]
+    if activation is not None and not keeps:
+        scores = _bared(scores, activation, arranging)
     _set_output(graph, scores, output, keeps=keeps, sigmoid=count == 1)
 
 
-def _activation(name: str, value: ir.Value) -> ir.Node | None:
-    """The softmax or sigmoid that makes the scores, seen through Identity, if there is one."""
-    node = value.producer()
-    while node is not None and node.op_type == "Identity" and node.domain == "" and node.inputs[0] is not None:
+def _activation(name: str, value: ir.Value) -> tuple[ir.Node | None, tuple[ir.Node, ...]]:
+    """The softmax or sigmoid that makes the scores, and the nodes behind it that only arrange them, the last first.
+
+    None if there is none, or if a softmax runs over something else than the classes.
+    """
+    classes, arranging, node = list(value.shape or ())[-1], [], value.producer()
+    while node is not None and node.op_type in _ARRANGING and node.domain == "" and node.inputs[0] is not None:
+        arranging.append(node)
         node = node.inputs[0].producer()
-    if node is None or node.op_type not in _ACTIVATIONS or node.domain != "":
-        return None
-    if node.op_type != "Sigmoid" and node.attributes.get_int("axis", -1) not in {1, -1}:
+    if node is None or node.op_type not in _ACTIVATIONS or node.domain != "" or node.inputs[0] is None:
+        return None, ()
+    if node.op_type != "Sigmoid" and not _runs_over(node, classes):
+        if arranging:
+            return None, ()
         raise ConversionError(f"{name}: its {node.op_type} runs over the batch, which is no axis of classes")
-    return node
+    return node, tuple(arranging)
+
+
+def _runs_over(softmax: ir.Node, classes: int | ir.SymbolicDim) -> bool:
+    """Whether the softmax is over all that belongs to a sample, `classes` numbers: [batch, 1, 1, classes]."""
+    shape = list(softmax.outputs[0].shape or ())
+    axis = softmax.attributes.get_int("axis", -1)
+    others = [extent for place, extent in enumerate(shape) if place not in {0, axis % max(len(shape), 1)}]
+    return bool(shape) and axis % len(shape) != 0 and shape[axis] == classes and all(extent == 1 for extent in others)
+
+
+def _bared(scores: ir.Value, activation: ir.Node, arranging: Sequence[ir.Node]) -> ir.Value:
+    """The scores without the activation: what stands before it, arranged as its result was."""
+    bare = activation.inputs[0]
+    if not arranging and bare is not None:
+        return bare
+    arranging[-1].replace_input_with(0, bare)
+    return scores
 
 
 def _set_output(graph: ir.Graph, scores: ir.Value, output: str, *, keeps: bool, sigmoid: bool) -> None:

@@ -46,28 +46,32 @@ def _inlined(source: Source, probabilities: bool) -> Callable[..., tuple[Any, ..
 
 
 def _scores(name: str, result: Any, probabilities: bool) -> Any:
-    operation = _last(result)
-    if operation.type in _OPAQUE:
+    if _last(result).type in _OPAQUE:
         raise InputError(f"{name}: a compiled function hides what stands before its last softmax")
-    return _probabilities(result, operation) if probabilities else _logits(result, operation)
+    return _probabilities(result) if probabilities else _logits(result)
 
 
 def _last(tensor: Any) -> Any:
+    """The last operation that does more than arrange the elements."""
     operation = tensor.op
-    while operation.type == "Identity":
+    while operation.type in _ARRANGES:
         operation = operation.inputs[0].op
     return operation
 
 
-def _logits(result: Any, operation: Any) -> Any:
-    return operation.inputs[0] if operation.type in _ACTIVATIONS else result
+def _logits(result: Any) -> Any:
+    """The scores themselves where they end in no softmax over the classes, and no sigmoid."""
+    last = _last(result)
+    over_classes = last.type == "Sigmoid" or last.outputs[0].shape[-1] == result.shape[-1]
+    return next(iter(_before(result).values()), result) if over_classes else result
 
 
-def _probabilities(result: Any, operation: Any) -> Any:
-    if operation.type in {"Softmax", "Sigmoid"}:
+def _probabilities(result: Any) -> Any:
+    logits = _logits(result)
+    if logits is not result and _last(result).type in {"Softmax", "Sigmoid"}:
         return result
     tensorflow = backends.tensorflow()
-    return tensorflow.sigmoid(result) if result.shape[-1] == 1 else tensorflow.nn.softmax(_logits(result, operation))
+    return tensorflow.sigmoid(logits) if result.shape[-1] == 1 else tensorflow.nn.softmax(logits)
 
 
 def with_logits(source: Source) -> Source:
@@ -101,5 +105,6 @@ def _before(result: Any) -> dict[str, Any]:
 _ARRANGES: dict[str, Callable[[Any, Any], Any]] = {
     "Identity": lambda tensor, _: tensor,
     "Reshape": lambda tensor, operation: backends.tensorflow().reshape(tensor, operation.inputs[1]),
+    "Squeeze": lambda tensor, operation: backends.tensorflow().squeeze(tensor, operation.get_attr("squeeze_dims")),
     "Transpose": lambda tensor, operation: backends.tensorflow().transpose(tensor, operation.inputs[1]),
 }

@@ -17,10 +17,11 @@ from edgebn.tidying.layout import (
     reshapes_to_flatten,
     reshapes_to_transposes,
     transpose_into_product,
+    transposes_into_gemm,
     transposes_to_reshapes,
 )
 from edgebn.tidying.names import in_order_of_use, name_constants, name_nodes, unique, value_names
-from edgebn.tidying.padding import merge_pads
+from edgebn.tidying.padding import merge_pads, name_no_axes
 from edgebn.tidying.pools import reductions_to_pools
 from edgebn.tidying.regions import turn_regions
 from edgebn.tidying.shapes import forget_shapes, infer_shapes, make_shapes_constant
@@ -42,6 +43,7 @@ def prepare(model: ir.Model) -> None:
             break
         common.RemoveUnusedNodesPass()(model)
         infer_shapes(model)
+    name_no_axes(model.graph)
     products_to_gemm(model)
     _shorten(model)
 
@@ -51,6 +53,7 @@ def tidy(model: ir.Model) -> None:
     drop_identities(model.graph)
     merge_pads(model.graph)
     _shorten(model)
+    transposes_into_gemm(model)
     reductions_to_pools(model.graph)
     drop_duplicates(model)
     common.RemoveUnusedOpsetsPass()(model)
@@ -67,4 +70,5 @@ def _shorten(model: ir.Model) -> None:
     join_reshapes(model)
     keep_reduced_axes(model)
     reshapes_to_flatten(model)
+    drop_identities(model.graph)
     common.RemoveUnusedNodesPass()(model)

@@ -45,15 +45,26 @@ def fold_constants(model: ir.Model) -> bool:
         for value, result in zip(node.outputs, _results(node, given, model.opset_imports[""]), strict=False):
             known = ir.val(unique(f"{value.name}/constant", taken), const_value=ir.tensor(result))
             model.graph.register_initializer(known)
-            value.replace_all_uses_with(known)
+            _hand_on(node, value, known)
             changed = True
     return changed
 
 
+def _hand_on(node: ir.Node, value: ir.Value, known: ir.Value) -> None:
+    """Let who reads `value` read the constant; an output of the graph is handed on, as it must come from a node."""
+    value.replace_all_uses_with(known)
+    if value.is_graph_output():
+        node.op_type = "Identity"
+        node.attributes.clear()
+        node.resize_inputs(1)
+        node.replace_input_with(0, known)
+
+
 def _is_worth_it(node: ir.Node, given: Sequence[np.ndarray]) -> bool:
-    if node.domain != "" or node.op_type not in _EXACT or not any(value.uses() for value in node.outputs):
+    if node.domain != "" or node.op_type not in _EXACT:
         return False
-    if any(value.is_graph_output() for value in node.outputs):
+    is_output = any(value.is_graph_output() for value in node.outputs)
+    if (is_output and len(node.outputs) > 1) or not (is_output or any(value.uses() for value in node.outputs)):
         return False
     stored_small = node.op_type == "Cast" and node.inputs[0] is not None and node.inputs[0].dtype in _STORED_SMALL
     most = max(_SMALL, sum(array.size for array in given))

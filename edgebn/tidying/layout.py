@@ -49,6 +49,15 @@ def transpose_into_product(model: ir.Model) -> None:
             node.attributes["axis"] = ir.AttrInt64("axis", 1)
 
 
+def transposes_into_gemm(model: ir.Model) -> None:
+    """xᵀ·K by a Gemm that reads x the other way round, where nobody else needs xᵀ."""
+    for node in model.graph:
+        transpose = _producer(node, "Transpose") if _is(node, "Gemm") else None
+        if transpose is not None and permutation(transpose) == (1, 0) and len(transpose.outputs[0].uses()) == 1:
+            node.attributes["transA"] = ir.AttrInt64("transA", 1 - node.attributes.get_int("transA", 0))
+            node.replace_input_with(0, transpose.inputs[0])
+
+
 def products_to_gemm(model: ir.Model) -> None:
     """Write a MatMul of a matrix by constant weights as Gemm, which has room for a bias."""
     for node in model.graph:
@@ -201,9 +210,14 @@ def _axes(reduction: ir.Node) -> list[int]:
 
 
 def _bypass(node: ir.Node) -> None:
+    """Let who reads the node read what it reads; what makes an output of the graph is left as an Identity."""
     source, result = node.inputs[0], node.outputs[0]
     if source is not None and not result.is_graph_output():
         result.replace_all_uses_with(source)
+    elif source is not None:
+        node.op_type = "Identity"
+        node.resize_inputs(1)
+        node.attributes.clear()
 
 
 def _flattened_order(transpose: ir.Node, flatten: ir.Node) -> np.ndarray | None:

@@ -7,9 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from edgebn.tidying.names import unique, value_names
 from edgebn.tidying.turning import constant
 
 _POOLS = {"AveragePool", "MaxPool"}
+
+
+def name_no_axes(graph: ir.Graph) -> None:
+    """Write a Pad of some axes as one of all axes, most of them by 0: all that follows reads that form."""
+    taken = value_names(graph)
+    for pad in graph:
+        of_some = pad.op_type == "Pad" and pad.domain == "" and len(pad.inputs) > 3
+        source, axes = (pad.inputs[0], constant(pad.inputs[3])) if of_some else (None, None)
+        given = None if axes is None else constant(pad.inputs[1])
+        if axes is None or given is None or source is None or source.shape is None:
+            continue
+        widths = np.zeros((2, len(source.shape)), np.int64)
+        widths[:, axes] = given.reshape(2, -1)
+        name = unique(f"{pad.name}/pads", taken)
+        value = ir.val(name, const_value=ir.tensor(widths.reshape(-1), name=name))
+        graph.register_initializer(value)
+        pad.replace_input_with(1, value)
+        pad.resize_inputs(3)
 
 
 def merge_pads(graph: ir.Graph) -> None:

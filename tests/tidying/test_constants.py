@@ -64,3 +64,8 @@ def test_what_no_integer_holds_is_left_to_the_runtime(recwarn: pytest.WarningsRe
     assert tidied(text, X, kernel=np.full((3, 4), 2.5)) == "Gemm"
     assert tidied(text, X, kernel=np.full((3, 4), 1e30)) == "Cast Cast MatMul"
     assert not recwarn.list
+
+
+def test_an_output_of_constants_alone_is_computed_once() -> None:
+    text = "(float[n,3] x) => (float[n,3] y, float[4,3] k) { y = Relu(x) d = Add(kernel, row) k = Mul(d, d) }"
+    assert tidied(text, X, kernel=KERNEL, row=RNG.standard_normal(3)) == "Relu Identity"

@@ -157,3 +157,42 @@ def test_a_reduction_keeps_the_axes_that_come_back() -> None:
     }"""
     constants = {"spatial": np.array([2, 3]), "target": np.array([-1, 4, 1, 1])}
     assert tidied(text, IMAGE, **constants) == "ReduceMean Relu"
+
+
+NOTHING_MOVES = {
+    "Flatten": ("p = Gemm(x, matrix) s = Softmax(p) y = Flatten(s)", "Gemm Softmax"),
+    "Reshape to what it is": ("s = Softmax(x) y = Reshape(s, whole)", "Softmax"),
+    "Transposes that cancel": ("r = Relu(x) t = Transpose(r) y = Transpose(t)", "Relu"),
+    "Flatten of what else is an output": ("y = Flatten(x)", "Identity"),
+}
+
+
+@pytest.mark.parametrize("case", NOTHING_MOVES)
+def test_what_moves_nothing_goes_in_front_of_an_output_too(case: str) -> None:
+    text, expected = NOTHING_MOVES[case]
+    x = RNG.standard_normal((3, 4)).astype(np.float32)
+    constants = {"matrix": RNG.standard_normal((4, 4)), "whole": np.array([-1, 4])}
+    assert tidied(f"(float[n,4] x) => (float[n,4] y) {{ {text} }}", x, **constants) == expected
+
+
+TURNED_MATRICES = {
+    "Gemm": ("t = Transpose(x) y = Gemm(t, weights, bias)", "Gemm"),
+    "MatMul": ("t = Transpose(x) y = MatMul(t, weights)", "Gemm"),
+    "Gemm that turns it back": ("t = Transpose(x) y = Gemm<transA=1>(t, others)", "Gemm"),
+    "what others read too": (
+        "t = Transpose(x) r = Relu(t) g = Gemm(t, weights) y = Add(g, r)",
+        "Transpose Relu Gemm Add",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TURNED_MATRICES)
+def test_a_gemm_turns_a_matrix_itself(case: str) -> None:
+    text, expected = TURNED_MATRICES[case]
+    x = RNG.standard_normal((3, 4)).astype(np.float32)
+    constants = {
+        "weights": RNG.standard_normal((3, 3)),
+        "bias": RNG.standard_normal(3),
+        "others": RNG.standard_normal((4, 3)),
+    }
+    assert tidied(f"(float[3,4] x) => (float[m,3] y) {{ {text} }}", x, **constants) == expected

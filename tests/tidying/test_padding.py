@@ -13,6 +13,10 @@ CONSTANTS = {
     "too_wide": np.array([0, 0, 3, 0, 0, 0, 0, 0]),
     "channels": np.array([0, 1, 1, 0, 0, 0, 0, 0]),
     "cropped": np.array([0, 0, -1, 0, 0, 0, 0, 0]),
+    "pairs": np.array([1, 0, 2, 1]),
+    "both": np.array([-1, 2]),
+    "pair": np.array([1, 2]),
+    "last": np.array([-1]),
     "zero": np.array(0.0),
     "one": np.array(1.0),
     "least": np.array(-np.inf),
@@ -44,6 +48,8 @@ MERGED = {
         "Relu Pad MaxPool",
     ),
     "AveragePool": (f"p = Pad(x, wide) y = {MEAN}(p)", "AveragePool"),
+    "Conv behind a Pad of some axes": ("p = Pad(x, pairs, , both) y = Conv(p, kernel)", "Conv"),
+    "Conv behind a Pad of one axis by no zeros": ("p = Pad(x, pair, one, last) y = Conv(p, kernel)", "Pad Conv"),
     "AveragePool of ones": (f"p = Pad(x, wide, one) y = {MEAN}(p)", "Pad AveragePool"),
 }
 
