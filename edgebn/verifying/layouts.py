@@ -14,6 +14,7 @@ import numpy as np
 
 from edgebn.interface import LAYOUT, LAYOUTS, reordering
 from edgebn.loading import Tensor
+from edgebn.verifying.compare import PRECISIONS
 from edgebn.verifying.matching import agrees, ordered
 from edgebn.verifying.reference import Logits, Reference, Truth
 from edgebn.verifying.samples import Inputs, Run, transposed
@@ -44,7 +45,7 @@ class Turns:
 def turns(reference: Reference, runtime: Runtime) -> Turns:
     """Those that make the shapes fit; none where they fit as they are, and none where they fit in no way."""
     outputs = _axes(reference.outputs, runtime.outputs, "output")
-    floats = [np.dtype(tensor.dtype).kind == "f" for tensor in reference.outputs]
+    floats = [tensor.dtype in PRECISIONS for tensor in reference.outputs]
     return Turns(
         _axes(reference.inputs, runtime.inputs, "input"),
         tuple(axes if is_float else () for axes, is_float in zip(outputs, floats, strict=True)),
