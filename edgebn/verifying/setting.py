@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from edgebn.errors import InputError
+from edgebn.interface import LAYOUT
 from edgebn.verifying import sessions
 from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.data import Data, open_data
@@ -89,7 +90,7 @@ def set_up(
         UsageError, InputError: as `open_data`, `open_candidate` and `sizes_that_run` do.
     """
     opened = open_runtimes(file) if runtimes is None else tuple(runtimes)
-    turned = turns(reference, opened[0])
+    turned = turns(reference, opened[0], is_said=LAYOUT in file.model.metadata_props)
     usual = laid_out(reference, turned)
     wholes = of_whole_arrays(usual)
     read = partial(_data, data, reference, turned)
