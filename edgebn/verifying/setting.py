@@ -25,6 +25,7 @@ from edgebn.verifying.sizes import counts_samples, sizes_that_run
 _WHOLES = "axis 0 does not count samples that are independent of each other; whole arrays were run"
 _WORK = 500_000_000
 """Multiplications of all samples of one probe; large models get fewer samples."""
+_FEW = 8
 
 
 def open_candidate(reference: Reference, file: OnnxFile, runtimes: Sequence[Runtime] | None = None) -> Candidate:
@@ -98,6 +99,8 @@ def set_up(
     try:
         real = read(chosen)
     except InputError as error:
+        if chosen is usual and _counts_samples(usual, open_candidate(usual, file, opened), seed):
+            raise
         chosen, real = wholes, _data_of_wholes(wholes, data, error)
     setting = _planned(chosen, open_candidate(chosen, file, opened), real, seed, most)
     if chosen is usual and not counts_samples(chosen, setting.plan):
@@ -105,6 +108,14 @@ def set_up(
     notes = (*turned_notes(reference, turned), *([_WHOLES] if setting.reference is wholes else []))
     doubts = layout_doubts(reference, opened[0], turned)
     return replace(setting, notes=tuple(notes), doubts=tuple(doubts))
+
+
+def _counts_samples(reference: Reference, candidate: Candidate, seed: int) -> bool:
+    """Whether axis 0 does so, whatever the data are; not where no size runs."""
+    try:
+        return counts_samples(reference, plan_for(reference, candidate, seed, _FEW))
+    except InputError:
+        return False
 
 
 def _planned(reference: Reference, candidate: Candidate, data: Data | None, seed: int, most: int) -> Setting:
