@@ -21,7 +21,7 @@ from edgebn.verifying.certificate import certificate_beside, certificate_notes, 
 from edgebn.verifying.golden import replay_vectors
 from edgebn.verifying.interfaces import both_scored
 from edgebn.verifying.judging import OnSamples
-from edgebn.verifying.layouts import turns
+from edgebn.verifying.layouts import laid_out, turns
 from edgebn.verifying.onnx_files import OnnxFile, open_file
 from edgebn.verifying.reference import Reference
 from edgebn.verifying.sessions import open_runtime
@@ -160,7 +160,9 @@ def _culprit(model_or_path: Any, reference: Reference, file: OnnxFile, *, trust:
     try:
         interface = recorded(file.model.metadata_props, file.name)
         if not interface.changes_input:
-            interface = replace(interface, layout=turns(reference, open_runtime(file, "off", 1)).layout)
+            turned = turns(reference, open_runtime(file, "off", 1))
+            interface = replace(interface, layout=turned.layout)
+            reference = reference if turned.layout is None else laid_out(reference, turned)
         return explain(open_graph(model_or_path, trust=trust, interface=interface), reference, file)
     except (
         ConversionError,

@@ -6,17 +6,17 @@ all that compares sees one layout.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
 from edgebn.interface import LAYOUT, LAYOUTS, reordering
 from edgebn.loading import Tensor
+from edgebn.verifying.compare import PRECISIONS
 from edgebn.verifying.matching import agrees, ordered
 from edgebn.verifying.reference import Logits, Reference, Truth
-from edgebn.verifying.samples import Inputs, Run, transposed
+from edgebn.verifying.samples import Inputs, Outputs, Run, transposed
 from edgebn.verifying.sessions import Runtime
 
 _RANKS = range(3, 6)
@@ -41,12 +41,17 @@ class Turns:
         return next(found, None)
 
 
-def turns(reference: Reference, runtime: Runtime) -> Turns:
-    """Those that make the shapes fit; none where they fit as they are, and none where they fit in no way."""
+def turns(reference: Reference, runtime: Runtime, *, is_said: bool = False) -> Turns:
+    """Those that make the shapes fit; none where they fit as they are, and none where they fit in no way.
+
+    If it `is_said` in which layout the file takes its input, and the reference is one behind that, the input is not
+    turned: what is said must be right.
+    """
+    inputs = _axes(reference.inputs, runtime.inputs, "input")
     outputs = _axes(reference.outputs, runtime.outputs, "output")
-    floats = [np.dtype(tensor.dtype).kind == "f" for tensor in reference.outputs]
+    floats = [tensor.dtype in PRECISIONS for tensor in reference.outputs]
     return Turns(
-        _axes(reference.inputs, runtime.inputs, "input"),
+        ((),) * len(inputs) if is_said else inputs,
         tuple(axes if is_float else () for axes, is_float in zip(outputs, floats, strict=True)),
     )
 
@@ -86,6 +91,10 @@ def laid_out(reference: Reference, found: Turns) -> Reference:
         axes = [found.outputs[place] for place in places]
         return replace(run, once=lambda inputs: transposed(run.once(transposed(inputs, back)), axes))
 
+    def giving(give: Callable[[Outputs], Outputs], places: Sequence[int]) -> Callable[[Outputs], Outputs]:
+        axes = [found.outputs[place] for place in places]
+        return lambda outputs: transposed(give(outputs), axes)
+
     def truth(exact: Truth | None, places: Sequence[int]) -> Truth | None:
         return None if exact is None else replace(exact, run=turning(exact.run, places))
 
@@ -93,9 +102,8 @@ def laid_out(reference: Reference, found: Turns) -> Reference:
         if (given := reference.logits(wanted)) is None:
             return None
         places = [*own, *given.kinds]
-        turned = [found.outputs[place] for place in places]
         run, exact = turning(given.run, places), truth(given.truth, places)
-        return replace(given, run=run, truth=exact, give=partial(transposed, turned=turned))
+        return replace(given, run=run, truth=exact, give=giving(given.give, places))
 
     own = range(len(reference.outputs))
     return replace(
@@ -105,7 +113,7 @@ def laid_out(reference: Reference, found: Turns) -> Reference:
         run=turning(reference.run, own),
         truth=truth(reference.truth, own),
         take=take,
-        give=partial(transposed, turned=found.outputs),
+        give=giving(reference.give, own),
         logits=logits,
     )
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from edgebn.errors import InputError
+from edgebn.interface import LAYOUT
 from edgebn.verifying import sessions
 from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.data import Data, open_data
@@ -24,6 +25,7 @@ from edgebn.verifying.sizes import counts_samples, sizes_that_run
 _WHOLES = "axis 0 does not count samples that are independent of each other; whole arrays were run"
 _WORK = 500_000_000
 """Multiplications of all samples of one probe; large models get fewer samples."""
+_FEW = 8
 
 
 def open_candidate(reference: Reference, file: OnnxFile, runtimes: Sequence[Runtime] | None = None) -> Candidate:
@@ -89,7 +91,7 @@ def set_up(
         UsageError, InputError: as `open_data`, `open_candidate` and `sizes_that_run` do.
     """
     opened = open_runtimes(file) if runtimes is None else tuple(runtimes)
-    turned = turns(reference, opened[0])
+    turned = turns(reference, opened[0], is_said=LAYOUT in file.model.metadata_props)
     usual = laid_out(reference, turned)
     wholes = of_whole_arrays(usual)
     read = partial(_data, data, reference, turned)
@@ -97,6 +99,8 @@ def set_up(
     try:
         real = read(chosen)
     except InputError as error:
+        if chosen is usual and _counts_samples(usual, open_candidate(usual, file, opened), seed):
+            raise
         chosen, real = wholes, _data_of_wholes(wholes, data, error)
     setting = _planned(chosen, open_candidate(chosen, file, opened), real, seed, most)
     if chosen is usual and not counts_samples(chosen, setting.plan):
@@ -104,6 +108,14 @@ def set_up(
     notes = (*turned_notes(reference, turned), *([_WHOLES] if setting.reference is wholes else []))
     doubts = layout_doubts(reference, opened[0], turned)
     return replace(setting, notes=tuple(notes), doubts=tuple(doubts))
+
+
+def _counts_samples(reference: Reference, candidate: Candidate, seed: int) -> bool:
+    """Whether axis 0 does so, whatever the data are; not where no size runs."""
+    try:
+        return counts_samples(reference, plan_for(reference, candidate, seed, _FEW))
+    except InputError:
+        return False
 
 
 def _planned(reference: Reference, candidate: Candidate, data: Data | None, seed: int, most: int) -> Setting:

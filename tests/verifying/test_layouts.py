@@ -87,6 +87,15 @@ def test_where_it_is_wrong_is_told_in_the_layout_of_the_file(model: Any, tmp_pat
     assert " at [1, 2, 0, 1] instead of " in culprit
 
 
+def test_a_layout_that_the_metadata_say_must_be_right(model: Any, tmp_path: Path) -> None:
+    edgebn.fold_export(model, tmp_path / "model.onnx")
+    proto = onnx.load(tmp_path / "model.onnx")
+    proto.metadata_props.add(key=LAYOUT, value="nchw")
+    onnx.save(proto, tmp_path / "model.onnx")
+    with pytest.raises(edgebn.InputError, match="they are not the same model"):
+        edgebn.verify(model, tmp_path / "model.onnx")
+
+
 @pytest.mark.parametrize("shape", [(40, 12, 10, 3), (40, 3, 12, 10)])
 def test_data_in_either_layout(shape: tuple[int, ...], model: Any, tmp_path: Path) -> None:
     np.savez(tmp_path / "own.npz", x=RNG.normal(size=shape).astype(np.float32))

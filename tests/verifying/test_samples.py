@@ -211,3 +211,18 @@ def test_runs_of_samples() -> None:
     assert (Run(once, 3, whole=True)((x,))[0] == x + 1.0).all()
     ragged = stacked([[np.ones((2, 3))], [np.ones((1, 3))]])
     assert ragged[0].shape == (9,)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": np.ones((10, 4)), "z": np.ones((9, 4))}, "the same number of samples"),
+        ({"x": np.ones((10, 4)), "z": np.ones((10, 4)), "y": np.zeros(9, np.int64)}, "the same number of samples"),
+        ({"x": np.ones((10, 4)), "z": np.ones((10, 4)), "y": np.full(10, "a")}, "are neither one index of a class"),
+    ],
+)
+def test_data_that_are_wrong_are_no_whole_arrays(arrays: dict[str, np.ndarray], message: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.onnx", "(float[n,4] x, float[n,4] z) => (float[n,4] s) { s = Add(x, z) }")
+    np.savez(tmp_path / "own.npz", **arrays)
+    with pytest.raises(edgebn.InputError, match=message):
+        edgebn.verify(path, path, data=tmp_path / "own.npz")
