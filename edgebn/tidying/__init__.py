@@ -26,6 +26,7 @@ from edgebn.tidying.pools import reductions_to_pools
 from edgebn.tidying.regions import turn_regions
 from edgebn.tidying.repeats import join_resizes, repeats_to_resizes
 from edgebn.tidying.shapes import forget_shapes, infer_shapes, make_shapes_constant
+from edgebn.tidying.states import begin_with_zeros
 from edgebn.tidying.unit_axes import lift_unit_axes, sink_squeezes
 
 __all__ = ["forget_shapes", "in_order_of_use", "infer_shapes", "name_nodes", "prepare", "tidy", "unique", "value_names"]
@@ -45,6 +46,7 @@ def prepare(model: ir.Model) -> None:
             break
         common.RemoveUnusedNodesPass()(model)
         infer_shapes(model)
+    begin_with_zeros(model.graph)
     name_no_axes(model.graph)
     products_to_gemm(model)
     _shorten(model)
