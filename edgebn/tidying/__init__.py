@@ -24,7 +24,10 @@ from edgebn.tidying.names import in_order_of_use, name_constants, name_nodes, un
 from edgebn.tidying.padding import merge_pads, name_no_axes
 from edgebn.tidying.pools import reductions_to_pools
 from edgebn.tidying.regions import turn_regions
+from edgebn.tidying.repeats import join_resizes, repeats_to_resizes
 from edgebn.tidying.shapes import forget_shapes, infer_shapes, make_shapes_constant
+from edgebn.tidying.states import begin_with_zeros
+from edgebn.tidying.unit_axes import lift_unit_axes, sink_squeezes
 
 __all__ = ["forget_shapes", "in_order_of_use", "infer_shapes", "name_nodes", "prepare", "tidy", "unique", "value_names"]
 
@@ -43,6 +46,7 @@ def prepare(model: ir.Model) -> None:
             break
         common.RemoveUnusedNodesPass()(model)
         infer_shapes(model)
+    begin_with_zeros(model.graph)
     name_no_axes(model.graph)
     products_to_gemm(model)
     _shorten(model)
@@ -63,12 +67,31 @@ def tidy(model: ir.Model) -> None:
 
 def _shorten(model: ir.Model) -> None:
     reshapes_to_transposes(model)
-    turn_regions(model)
-    join_transposes(model)
+    _turn(model)
+    while repeats_to_resizes(model.graph):
+        _turn(model)
     transpose_into_product(model)
     transposes_to_reshapes(model)
     join_reshapes(model)
     keep_reduced_axes(model)
     reshapes_to_flatten(model)
     drop_identities(model.graph)
+    common.RemoveUnusedNodesPass()(model)
+
+
+def _turn(model: ir.Model) -> None:
+    """Let Transposes and axes that are 1 long cancel, each of which may stand in the other's way."""
+    _move_unit_axes(model)
+    turn_regions(model)
+    join_transposes(model)
+    common.RemoveUnusedNodesPass()(model)
+    _move_unit_axes(model)
+
+
+def _move_unit_axes(model: ir.Model) -> None:
+    lift_unit_axes(model.graph)
+    join_reshapes(model)
+    sink_squeezes(model.graph)
+    join_reshapes(model)
+    join_resizes(model.graph)
     common.RemoveUnusedNodesPass()(model)

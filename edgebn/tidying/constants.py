@@ -52,7 +52,8 @@ def fold_constants(model: ir.Model) -> bool:
 
 def _hand_on(node: ir.Node, value: ir.Value, known: ir.Value) -> None:
     """Let who reads `value` read the constant; an output of the graph is handed on, as it must come from a node."""
-    value.replace_all_uses_with(known)
+    for usage in tuple(value.uses()):
+        usage.node.replace_input_with(usage.idx, known)
     if value.is_graph_output():
         node.op_type = "Identity"
         node.attributes.clear()

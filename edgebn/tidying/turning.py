@@ -1,8 +1,12 @@
-"""How one node does in another layout what it did: f_P with P(f_P(u)) = f(P(u))."""
+"""How one node does in another layout what it did: f_P with P(f_P(u)) = f(P(u)).
+
+P permutes axes, and may drop some that are 1 long, but for the last: axis i of P(u) is axis P[i] of u.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -40,6 +44,18 @@ def data_inputs(node: ir.Node, least: int) -> list[ir.Value]:
     return data if leaves_rank(node) or ranks_after == {rank} else []
 
 
+def dropped(by: Permutation) -> tuple[int, ...]:
+    """The axes of u that P(u) does not have."""
+    return tuple(axis for axis in range(max(by) + 1) if axis not in by)
+
+
+def spread(given: Sequence[Any] | np.ndarray, by: Permutation, filling: Any) -> np.ndarray:
+    """What is given for each axis of P(u), for those of u: axes that are dropped get the filling."""
+    result = np.full(max(by) + 1, filling, getattr(given, "dtype", object))
+    result[list(by)] = given
+    return result
+
+
 def leaves_rank(node: ir.Node) -> bool:
     """Whether the node's result has fewer axes than its input, and stays as it is when the node turns."""
     return node.op_type in REDUCTIONS and not node.attributes.get_int("keepdims", 1)
@@ -69,7 +85,7 @@ def _turn_constants(node: ir.Node, by: Permutation, try_only: bool) -> bool:
             return False
         if not try_only:
             full = array.reshape((1,) * (len(by) - array.ndim) + array.shape)
-            _give(node, index, full.transpose(np.argsort(by)))
+            _give(node, index, np.expand_dims(full.transpose(np.argsort(by)), dropped(by)))
     return True
 
 
@@ -95,7 +111,7 @@ def _turn_reduction(node: ir.Node, by: Permutation, try_only: bool) -> bool:
     axes = _argument(node, 1) if len(node.inputs) > 1 else np.array(node.attributes.get_ints("axes", ()))
     if axes is None or len(axes) == 0:
         return False
-    turned = sorted(by[int(axis)] for axis in axes)
+    turned = sorted([by[int(axis)] for axis in axes] + list(dropped(by) if leaves_rank(node) else ()))
     kept = [by[axis] for axis in range(len(by)) if axis not in {int(each) % len(by) for each in axes}]
     if leaves_rank(node) and kept != sorted(kept):
         return False
@@ -111,8 +127,7 @@ def _turn_pad(node: ir.Node, by: Permutation, try_only: bool) -> bool:
     if widths is None or len(widths) != 2 * len(by) or (len(node.inputs) > 3 and node.inputs[3] is not None):
         return False
     if not try_only:
-        order = np.argsort(by)
-        _give(node, 1, np.concatenate([widths[: len(by)][order], widths[len(by) :][order]]))
+        _give(node, 1, np.concatenate([spread(each, by, 0) for each in np.split(widths, 2)]))
     return True
 
 
@@ -130,7 +145,7 @@ def _turn_slice(node: ir.Node, by: Permutation, try_only: bool) -> bool:
 def _turn_tile(node: ir.Node, by: Permutation, try_only: bool) -> bool:
     repeats = _argument(node, 1)
     if repeats is not None and not try_only:
-        _give(node, 1, repeats[np.argsort(by)])
+        _give(node, 1, spread(repeats, by, 1))
     return repeats is not None
 
 
@@ -141,9 +156,9 @@ def _turn_resize(node: ir.Node, by: Permutation, try_only: bool) -> bool:
     crops = node.attributes.get_string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
     if given is None or len(given) != len(by) or crops or "axes" in node.attributes or shape is None:
         return False
-    turned = given[np.argsort(by)]
-    outer = [shape[axis] for axis in np.argsort(by)[:2]] if at == 3 else [1.0, 1.0]
-    if list(turned[:2]) != outer:
+    turned = spread(given, by, 1)
+    outer = spread(list(shape), by, 1)[:2].tolist() if at == 3 else [1.0, 1.0]
+    if turned[:2].tolist() != outer:
         return False
     if not try_only:
         _give(node, at, turned)
