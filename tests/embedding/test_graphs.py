@@ -19,7 +19,7 @@ from tests.embedding.compiling import opened, run_c, write_library
 RNG = np.random.default_rng(0)
 
 
-def node(operator: str, inputs: str, outputs: str = "y", **attributes: object) -> onnx.NodeProto:
+def node(operator: str, inputs: Sequence[str], outputs: str = "y", **attributes: object) -> onnx.NodeProto:
     """A node; names of one letter each."""
     return helper.make_node(operator, list(inputs), list(outputs), **attributes)
 
@@ -217,6 +217,17 @@ def test_what_is_no_number_stays_so(operator: str, tmp_path: Path) -> None:
     given = [np.array([[1, np.nan, 2]], np.float32), np.array([[np.nan, 1, 3]], np.float32)]
     (found,) = run_c(opened(model, tmp_path), given, tmp_path)
     np.testing.assert_array_equal(found, expected(model, dict(zip("ab", given, strict=True)))[0])
+
+
+@pytest.mark.parametrize("bounds", ["", "a", " b", "ab"])
+def test_a_clip_of_infinities(bounds: str, tmp_path: Path) -> None:
+    inputs = ["x", *(each.strip() for each in bounds)]
+    known = {"a": np.float32(-1), "b": np.float32(1)}
+    model = graph(
+        [node("Clip", inputs)], {"x": [10]}, {"y": [10]}, **{each: known[each] for each in inputs[1:] if each}
+    )
+    (found,) = run_c(opened(model, tmp_path), [SPECIAL], tmp_path)
+    np.testing.assert_array_equal(found, expected(model, {"x": SPECIAL})[0])
 
 
 REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
