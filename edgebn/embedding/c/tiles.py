@@ -64,18 +64,30 @@ class Tiled(Product):
 
     @property
     def has_edges(self) -> bool:
-        """Whether some positions are computed one by one."""
+        """Whether some positions along the last axis are not computed in tiles of that axis."""
         return self.axes[-1].reaches_over if self.pool else self.inner != (0, self.axes[-1].outputs)
+
+    @cached_property
+    def upright(self) -> int:
+        """Positions of a tile along the last axis but one, where the last axis has its edges."""
+        first, last = self.axes[1].inside
+        return _tile(last - first, REGISTERS // self.block) if self.pool is None and self.has_edges else 1
+
+    @property
+    def has_corners(self) -> bool:
+        """Whether some positions are computed one by one."""
+        return self.has_edges and (self.upright == 1 or self.axes[1].inside != (0, self.axes[1].outputs))
 
     def kernels(self) -> Sequence[Kernel]:
         """The inner loops that it calls."""
-        tiles = [Kernel("accumulate", self.tile, self.block)] if self.pool or self.inner != (0, 0) else []
-        edges = [Kernel("accumulate", 1, self.block)] if self.has_edges else []
-        return [*tiles, *edges, *super().kernels()]
+        sizes = {self.tile} if self.pool or self.inner != (0, 0) else set()
+        sizes |= {self.upright} if self.upright > 1 else set()
+        sizes |= {1} if self.has_corners else set()
+        return [*(Kernel("accumulate", size, self.block) for size in sorted(sizes)), *super().kernels()]
 
     def stack(self) -> int:
         """Bytes of its sums."""
-        return 4 * self.block * (self.tile + (1 if self.pool else 0))
+        return 4 * self.block * (max(self.tile, self.upright) + (1 if self.pool else 0))
 
     def arrays(self) -> Mapping[str, Array]:
         """Its weights in the order in which they are read, and its bias."""
@@ -102,25 +114,45 @@ class Tiled(Product):
                 self._with_pool(code, names, self.pool.kind, group, number, channel)
 
     def _plain(self, code: Code, names: Names, group: Index, number: Index, channel: Index) -> None:
-        (first, last), outputs = self.inner, self.axes[-1].outputs
-        with row_loops(code, self) as (image, rows, row_pixel):
-            pixel = multiply(row_pixel, outputs)
-            if last - first == self.tile:
-                with code.block("") if self.has_edges else contextlib.nullcontext():
-                    self._tile(code, names, (image, [*rows, first], group), number, Place(add(pixel, first), channel))
-            elif last:
-                with code.block(f"for (int start = {first}; start < {last}; start += {self.tile})"):
-                    column = "start"
-                    if (last - first) % self.tile:  # the last tile overlaps the one before
-                        column = "column"
-                        code(f"const int column = start < {last - self.tile} ? start : {last - self.tile};")
-                    self._tile(code, names, (image, [*rows, column], group), number, Place(add(pixel, column), channel))
-            if self.has_edges:
-                begin, jump = (0, f"column == {first - 1} ? {last - first + 1} : 1") if first else (last, "1")
-                step = "column++" if jump == "1" else f"column += {jump}"
-                with code.block(f"for (int column = {begin}; column < {outputs}; {step})"):
-                    place = Place(add(pixel, "column"), channel)
-                    self._tile(code, names, (image, [*rows, "column"], group), number, place, edge=True)
+        if self.inner != (0, 0):
+            with (
+                row_loops(code, self) as (image, rows, _),
+                self._tiles(code, "column", self.inner, self.tile) as column,
+            ):
+                self._tile(code, names, (image, [*rows, column], group), number, channel, self.tile, 2)
+        if self.has_edges:
+            with (
+                code.loop("sample", self.images) as image,
+                code.loop("slice", self.extents[0]) as plane,
+                _outside(code, "column", self.inner, self.axes[2].outputs) as column,
+            ):
+                self._edge(code, names, (image, [plane, column], group), number, channel)
+
+    def _edge(
+        self, code: Code, names: Names, where: tuple[Index, list[Index], Index], number: Index, channel: Index
+    ) -> None:
+        """Compute a column at an edge. `where`: image, plane and column, group."""
+        image, (plane, column), group = where
+        rows = self.axes[1].inside if self.upright > 1 else (0, 0)
+        if self.upright > 1:
+            with self._tiles(code, "row", rows, self.upright) as row:
+                self._tile(code, names, (image, [plane, row, column], group), number, channel, self.upright, 1)
+        if self.has_corners:
+            with _outside(code, "row", rows, self.axes[1].outputs) as row:
+                self._tile(code, names, (image, [plane, row, column], group), number, channel, 1, None)
+
+    @contextlib.contextmanager
+    def _tiles(self, code: Code, index: str, bounds: tuple[int, int], tile: int) -> Iterator[Index]:
+        """Loop over the tiles of the positions first ≤ p < last along an axis: the first position of each."""
+        first, last = bounds
+        if last - first == tile:
+            with code.block("") if self.has_edges else contextlib.nullcontext():
+                yield first
+            return
+        with code.block(f"for (int start = {first}; start < {last}; start += {tile})"):
+            if (last - first) % tile:  # the last tile overlaps the one before
+                code(f"const int {index} = start < {last - tile} ? start : {last - tile};")
+            yield index if (last - first) % tile else "start"
 
     def _tile(
         self,
@@ -128,19 +160,19 @@ class Tiled(Product):
         names: Names,
         where: tuple[Index, list[Index], Index],
         number: Index,
-        place: Place,
-        *,
-        edge: bool = False,
+        channel: Index,
+        tile: int,
+        along: int | None,
     ) -> None:
-        """Compute and store one tile, or one position at an edge. `where`: image, position, group."""
+        """Compute and store a tile along an axis, or one position if None. `where`: image, position, group."""
         image, position, group = where
-        tile = 1 if edge else self.tile
         self._start(code, number, tile)
-        self._accumulate(code, image, position, group, tile, "sums", inside=not edge)
-        operations = (*self.before, *self.after)
+        self._accumulate(code, image, position, group, tile, "sums", along)
+        pixel, pitch = position_number(self, image, position), self.axes[2].outputs if along == 1 else 1
         with code.loop("p", tile) as p, self._channels(code) as c:
             element = f"sums[{add(multiply(p, self.block), c)}]"
-            self.store(code, operations, element, Place(add(place.pixel, p), add(place.channel, c)), names)
+            place = Place(add(pixel, multiply(p, pitch)), add(channel, c))
+            self.store(code, (*self.before, *self.after), element, place, names)
 
     def _with_pool(self, code: Code, names: Names, kind: str, group: Index, number: Index, channel: Index) -> None:
         with pixel_loops(code, self) as (image, place, pixel):
@@ -191,30 +223,37 @@ class Tiled(Product):
     def _accumulate_window(self, code: Code, image: Index, position: Sequence[Index], group: Index) -> None:
         """Add all taps of the tile at `position` of a window, which may reach over an edge."""
         if not self.has_edges or self.tile == 1:
-            self._accumulate(code, image, position, group, self.tile, "sums", inside=not self.has_edges)
+            self._accumulate(code, image, position, group, self.tile, "sums", None if self.has_edges else 2)
             return
         last = self.axes[-1]
         start = add(multiply(position[-1], last.stride), -last.pad)
         reach = (self.tile - 1) * last.stride + (last.kernel - 1) * last.dilation
         with code.block(f"if ({start} >= 0 && {add(start, reach)} < {last.inputs})"):
-            self._accumulate(code, image, position, group, self.tile, "sums", inside=True)
+            self._accumulate(code, image, position, group, self.tile, "sums", 2)
         with code.block("else"), code.block(f"for (int p = 0; p < {self.tile}; p++)"):
             single = [*position[:-1], add(position[-1], "p")]
-            self._accumulate(code, image, single, group, 1, f"sums + p * {self.block}", inside=False)
+            self._accumulate(code, image, single, group, 1, f"sums + p * {self.block}", None)
 
     def _accumulate(
-        self, code: Code, image: Index, position: Sequence[Index], group: Index, tile: int, sums: str, *, inside: bool
+        self,
+        code: Code,
+        image: Index,
+        position: Sequence[Index],
+        group: Index,
+        tile: int,
+        sums: str,
+        along: int | None,
     ) -> None:
-        """Add all taps of `tile` positions, which are off the edges if `inside`."""
-        last = self.axes[-1]
-        depth, height = (Range.of(code, *each) for each in zip(self.axes[:2], position[:2], EDGES[:2], strict=True))
-        width = (
-            Range.whole(last, add(multiply(position[-1], last.stride), -last.pad))
-            if inside
-            else Range.of(code, last, position[-1], EDGES[2])
+        """Add all taps of `tile` positions along an axis, along which their windows are inside; of one if None."""
+        places = zip(self.axes, position, EDGES, strict=True)
+        depth, height, width = (
+            Range.whole(axis, add(multiply(index, axis.stride), -axis.pad))
+            if number == along
+            else Range.of(code, axis, index, edges)
+            for number, (axis, index, edges) in enumerate(places)
         )
         with depth.each(code, "plane") as plane:
-            self._call(code, tile, image, plane, (depth, height, width), group, sums)
+            self._call(code, tile, image, plane, (depth, height, width), group, sums, along)
 
     def _call(
         self,
@@ -225,13 +264,15 @@ class Tiled(Product):
         ranges: tuple[Range, Range, Range],
         group: Index,
         sums: str,
+        along: int | None,
     ) -> None:
         depth, height, width = ranges
         dense = self.groups * self.inputs  # channels of a position
         rows, columns = self.axes[1], self.axes[2]
         row, column = height.place(height.first), width.place(width.first)
-        step = f"{columns.stride * dense}, " if tile > 1 else ""
         row_step = rows.dilation * columns.inputs * dense
+        pitch = rows.stride * columns.inputs * dense if along == 1 else columns.stride * dense
+        step = f"{pitch}, " if tile > 1 else ""
         w_row = columns.kernel * self.inputs * self.block
         with contextlib.ExitStack() as stack:
             tap: Index = width.first
@@ -245,6 +286,19 @@ class Tiled(Product):
                 f"accumulate_{tile}x{self.block}({at('x', source)}, {step}{height.count()}, {row_step}, {run},",
                 f"    {at('w', multiply(taps, self.inputs * self.block))}, {w_row}, {sums});",
             )
+
+
+@contextlib.contextmanager
+def _outside(code: Code, index: str, inner: tuple[int, int], outputs: int) -> Iterator[Index]:
+    """Loop over all positions of an axis but first ≤ p < last."""
+    first, last = inner
+    if outputs == 1:
+        yield 0
+        return
+    begin, jump = (0, f"{index} == {first - 1} ? {last - first + 1} : 1") if first else (last, "1")
+    step = f"{index}++" if jump == "1" else f"{index} += {jump}"
+    with code.block(f"for (int {index} = {begin}; {index} < {outputs}; {step})"):
+        yield index
 
 
 def _tile(positions: int, most: int) -> int:
