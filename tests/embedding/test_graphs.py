@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgebn.embedding.c.memory import ALIGNMENT
+from edgebn.embedding.c.program import compile_graph
 from edgebn.errors import InputError
 from tests.embedding.compiling import opened, run_c, write_library
 
@@ -162,6 +165,25 @@ def test_a_graph(case: str, tmp_path: Path) -> None:
     given = {port.name: floats(*port.tensor_shape) for port in app.inputs}
     for found, array in zip(run_c(app, list(given.values()), tmp_path), expected(model, given), strict=True):
         np.testing.assert_allclose(found.reshape(array.shape), array, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width", "images"), [(7, 7, 2), (7, 9, 3), (9, 7, 3)])
+def test_a_residual_sum_lies_in_the_place_of_what_is_added(
+    height: int, width: int, images: int, tmp_path: Path
+) -> None:
+    """Of 9 columns or rows the tiles overlap, and what is added would be read twice: it keeps a place of its own."""
+    at = {"pads": [1, 1, 1, 1]}
+    nodes = [node("Conv", "xw", "a", **at), node("Conv", "av", "b", **at), node("Conv", "bv", "c", **at)]
+    nodes += [node("Add", "ac", "d"), node("Relu", "d", "e"), node("Conv", "ev", **at)]
+    shape = [1, 16, height, width]
+    model = graph(nodes, {"x": [1, 3, height, width]}, {"y": shape}, w=floats(16, 3, 3, 3), v=floats(16, 16, 3, 3) / 12)
+    app = opened(model, tmp_path)
+    program = compile_graph(opened(model, tmp_path).model, app.path, ["x", "y"])
+    size = -(-prod(shape) // ALIGNMENT) * ALIGNMENT
+    assert size * (images - 1) < program.scratch <= size * images
+    given = floats(1, 3, height, width)
+    (found,) = run_c(app, [given], tmp_path)
+    np.testing.assert_allclose(found, expected(model, {"x": given})[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("fused", [False, True])

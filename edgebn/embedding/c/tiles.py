@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 
 from edgebn.embedding.c.kernels import Kernel
+from edgebn.embedding.c.memory import Buffer
 from edgebn.embedding.c.products import (
     Place,
     Product,
@@ -88,6 +89,19 @@ class Tiled(Product):
     def stack(self) -> int:
         """Bytes of its sums."""
         return 4 * self.block * (max(self.tile, self.upright) + (1 if self.pool else 0))
+
+    def replaced(self) -> Buffer | None:
+        """What is added to it or the like: every element once, as no tiles overlap, and only where its result goes."""
+        (first, last), (top, bottom) = self.inner, self.axes[1].inside
+        if self.pool or (last - first) % self.tile or (self.upright > 1 and (bottom - top) % self.upright):
+            return None
+        mine = [each for operation in (*self.before, *self.after) for each in operation.operands if each is not None]
+        for buffer in (each.buffer for each in mine if each.buffer is not self.reads[0].buffer):
+            if buffer.size == self.writes.buffer.size and all(
+                each.is_whole() for each in mine if each.buffer is buffer
+            ):
+                return buffer
+        return None
 
     def arrays(self) -> Mapping[str, Array]:
         """Its weights in the order in which they are read, and its bias."""
