@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgebn.embedding.c.memory import ALIGNMENT
+from edgebn.embedding.c.program import compile_graph
 from edgebn.errors import InputError
 from tests.embedding.compiling import opened, run_c, write_library
 
 RNG = np.random.default_rng(0)
 
 
-def node(operator: str, inputs: str, outputs: str = "y", **attributes: object) -> onnx.NodeProto:
+def node(operator: str, inputs: Sequence[str], outputs: str = "y", **attributes: object) -> onnx.NodeProto:
     """A node; names of one letter each."""
     return helper.make_node(operator, list(inputs), list(outputs), **attributes)
 
@@ -164,6 +167,25 @@ def test_a_graph(case: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(found.reshape(array.shape), array, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("height", "width", "images"), [(7, 7, 2), (7, 9, 3), (9, 7, 3)])
+def test_a_residual_sum_lies_in_the_place_of_what_is_added(
+    height: int, width: int, images: int, tmp_path: Path
+) -> None:
+    """Of 9 columns or rows the tiles overlap, and what is added would be read twice: it keeps a place of its own."""
+    at = {"pads": [1, 1, 1, 1]}
+    nodes = [node("Conv", "xw", "a", **at), node("Conv", "av", "b", **at), node("Conv", "bv", "c", **at)]
+    nodes += [node("Add", "ac", "d"), node("Relu", "d", "e"), node("Conv", "ev", **at)]
+    shape = [1, 16, height, width]
+    model = graph(nodes, {"x": [1, 3, height, width]}, {"y": shape}, w=floats(16, 3, 3, 3), v=floats(16, 16, 3, 3) / 12)
+    app = opened(model, tmp_path)
+    program = compile_graph(opened(model, tmp_path).model, app.path, ["x", "y"])
+    size = -(-prod(shape) // ALIGNMENT) * ALIGNMENT
+    assert size * (images - 1) < program.scratch <= size * images
+    given = floats(1, 3, height, width)
+    (found,) = run_c(app, [given], tmp_path)
+    np.testing.assert_allclose(found, expected(model, {"x": given})[0], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("fused", [False, True])
 def test_the_largest_of_minus_infinities(fused: bool, tmp_path: Path) -> None:
     pool = node("MaxPool", "z" if fused else "x", kernel_shape=[2, 2], strides=[2, 2])
@@ -217,6 +239,17 @@ def test_what_is_no_number_stays_so(operator: str, tmp_path: Path) -> None:
     given = [np.array([[1, np.nan, 2]], np.float32), np.array([[np.nan, 1, 3]], np.float32)]
     (found,) = run_c(opened(model, tmp_path), given, tmp_path)
     np.testing.assert_array_equal(found, expected(model, dict(zip("ab", given, strict=True)))[0])
+
+
+@pytest.mark.parametrize("bounds", ["", "a", " b", "ab"])
+def test_a_clip_of_infinities(bounds: str, tmp_path: Path) -> None:
+    inputs = ["x", *(each.strip() for each in bounds)]
+    known = {"a": np.float32(-1), "b": np.float32(1)}
+    model = graph(
+        [node("Clip", inputs)], {"x": [10]}, {"y": [10]}, **{each: known[each] for each in inputs[1:] if each}
+    )
+    (found,) = run_c(opened(model, tmp_path), [SPECIAL], tmp_path)
+    np.testing.assert_array_equal(found, expected(model, {"x": SPECIAL})[0])
 
 
 REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {

@@ -15,6 +15,9 @@ from edgebn.embedding.c.text import literal
 EXPONENTIAL = "exponential"
 """The C function that stands for exp: the generated code needs no libm."""
 
+LARGEST = np.finfo(np.float32).max
+"""The largest number that is finite."""
+
 GROWTH, TANGENT, SOFTPLUS, ERF = "exponential_less_one", "hyperbolic_tangent", "softplus", "error_function"
 """Those that stand for expm1, tanh, log1p(exp) and erf."""
 
@@ -97,13 +100,14 @@ def _mean(node: Node) -> Iterator[Operation]:
 
 
 def _clip(node: Node) -> Iterator[Operation]:
+    """A bound that is missing is the largest float, by ONNX; one that is infinite bounds nothing."""
     value = node.first()
-    for index, expression in ((1, "{0} < {1} ? {1} : {0}"), (2, "{0} > {1} ? {1} : {0}")):
-        if index < len(node.node.inputs) and (bound := node.node.inputs[index]) is not None:
-            known = node.constant(index)
-            if known is None or np.isfinite(known).all():
-                yield Operation(expression, (value, bound))
-                value = node.node.outputs[0]
+    for index, expression, sign in ((1, "{0} < {1} ? {1} : {0}", -1), (2, "{0} > {1} ? {1} : {0}", 1)):
+        given = node.node.inputs[index] if index < len(node.node.inputs) else None
+        known = node.constant(index)
+        if known is None or np.isfinite(known).all():
+            yield Operation(expression, (value, np.array(sign * LARGEST) if given is None else given))
+            value = node.node.outputs[0]
     if value is not node.node.outputs[0]:
         yield Operation("{0}", (value,))
 

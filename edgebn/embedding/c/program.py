@@ -52,10 +52,10 @@ class Program:
         for step in self.steps:
             result, first = step.writes.buffer, step.writes.buffer not in begun
             begun.add(result)
-            if not first or not step.reads or not step.may_overwrite_its_input():
+            buffer = step.replaced() if first else None
+            if buffer is None or buffer.kind != "scratch":
                 continue
-            buffer = step.reads[0].buffer
-            if buffer.kind == "scratch" and last_read.get(buffer) is step and buffer.type == result.type:
+            if last_read.get(buffer) is step and buffer.type == result.type:
                 found[buffer] = result
         return found
 

@@ -62,9 +62,9 @@ class Step:
         """Bytes of its arrays on the stack."""
         return 0
 
-    def may_overwrite_its_input(self) -> bool:
-        """Whether the result may lie where the main input lies, if that is not read later."""
-        return False
+    def replaced(self) -> Buffer | None:
+        """What the result may lie in the place of, if that is not read later: it is read element by element."""
+        return None
 
     def emit(self, code: Code, names: Names) -> None:
         """Write the body of its function."""
@@ -85,16 +85,13 @@ class Pointwise(Step):
         """The inner loops that it calls."""
         return exponentials(self.operations)
 
-    def may_overwrite_its_input(self) -> bool:
-        """Whether every element is read where its result is written."""
+    def replaced(self) -> Buffer | None:
+        """Its first input, if every element of it is read where its result is written."""
         mine = [each for operation in self.operations for each in operation.operands if each is not None]
-        main = self.reads[0]
-        same = [each for each in mine if each.buffer is main.buffer]
-        return (
-            bool(same)
-            and main.buffer.size == self.writes.buffer.size
-            and all(each.lies_as(self.writes) for each in same)
-        )
+        buffer = self.reads[0].buffer if self.reads else None
+        same = [each for each in mine if each.buffer is buffer]
+        fits = buffer is not None and buffer.size == self.writes.buffer.size
+        return buffer if same and fits and all(each.lies_as(self.writes) for each in same) else None
 
     def emit(self, code: Code, names: Names) -> None:
         """Write the loops."""
@@ -139,9 +136,10 @@ class Softmax(Step):
         """The inner loops that it calls."""
         return [Kernel(name) for name in called("logarithm exponential" if self.logarithmic else "exponential")]
 
-    def may_overwrite_its_input(self) -> bool:
-        """Whether every element is read where its result is written."""
-        return self.reads[0].lies_as(self.writes) and self.reads[0].buffer.size == self.writes.buffer.size
+    def replaced(self) -> Buffer | None:
+        """Its input, if every element is read where its result is written."""
+        x = self.reads[0]
+        return x.buffer if x.lies_as(self.writes) and x.buffer.size == self.writes.buffer.size else None
 
     def emit(self, code: Code, names: Names) -> None:
         """Write the loops."""

@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 
 from edgebn.embedding.c.kernels import Kernel
+from edgebn.embedding.c.memory import Buffer
 from edgebn.embedding.c.products import (
     Place,
     Product,
@@ -29,8 +30,8 @@ Span = tuple[int, int]
 Sink = Callable[[Index, int, int], None]
 """Writes what becomes of a tile's sums: given its first position, how many there are, and how far they are apart."""
 
-REGISTERS = 64
-"""Floats that the vector registers hold as sums: eight registers of AVX2."""
+REGISTERS = 80
+"""Floats that the vector registers hold as sums: ten of the sixteen of AVX2; gcc 12 wants five for inputs."""
 
 
 @dataclass(eq=False)
@@ -44,12 +45,16 @@ class Tiled(Product):
 
     @cached_property
     def tile(self) -> int:
-        """Positions of a tile, along the last axis or, at the edges, along the one before it."""
+        """Positions of a tile along the last axis."""
         most = max(1, min(REGISTERS // self.block, 8, self.axes[-1].outputs))
         if self.pool is None or self.pools_all:
-            first, last = self.axes[-1].inside
-            return max(1, min(most, last - first))
+            return _tile(self.axes[-1], most)
         return next(size for size in range(most, 0, -1) if self.window[-1] % size == 0)
+
+    @cached_property
+    def upright(self) -> int:
+        """Positions of a tile along the axis before, in the columns that are in no tile along the last one."""
+        return _tile(self.axes[1], REGISTERS // self.block)
 
     @cached_property
     def pools_all(self) -> bool:
@@ -69,34 +74,51 @@ class Tiled(Product):
     @cached_property
     def across(self) -> Span:
         """The columns of each row that are computed in tiles."""
-        return self._in_tiles(self.axes[2])
+        return self._in_tiles(self.axes[2], self.tile)
 
     @cached_property
     def down(self) -> Span:
         """The rows of each other column that are computed in tiles."""
-        return self._in_tiles(self.axes[1]) if self.tile > 1 else (0, 0)
+        others = not _is_all(self.across, self.axes[2])
+        return self._in_tiles(self.axes[1], self.upright) if others and self.upright > 1 else (0, 0)
 
-    def _in_tiles(self, axis: Axis) -> Span:
+    @property
+    def has_singles(self) -> bool:
+        """Whether some positions are computed one by one."""
+        return not _is_all(self.across, self.axes[2]) and not _is_all(self.down, self.axes[1])
+
+    def _in_tiles(self, axis: Axis, tile: int) -> Span:
         """The positions first ≤ p < last whose windows are inside; in an average each may be in one tile only."""
         first, last = axis.inside
         if self.pool is not None and self.pool.kind == "Average":
-            last -= (last - first) % self.tile
-        return (first, last) if last - first >= self.tile else (0, 0)
+            last -= (last - first) % tile
+        return (first, last) if last - first >= tile else (0, 0)
 
     def kernels(self) -> Sequence[Kernel]:
         """The inner loops that it calls."""
-        _, rows, columns = self.axes
         if self.pool is None or self.pools_all:
-            tiled, single = self.across[1] or self.down[1], not _is_all(self.across, columns)
-            single = single and not _is_all(self.down, rows)
+            used = [(self.tile, self.across[1]), (self.upright, self.down[1]), (1, self.has_singles)]
         else:
-            tiled, single = 1, columns.reaches_over
-        tiles = [Kernel("accumulate", self.tile, self.block)] if tiled else []
-        return [*tiles, *([Kernel("accumulate", 1, self.block)] if single else []), *super().kernels()]
+            used = [(self.tile, 1), (1, self.axes[2].reaches_over)]
+        sizes = sorted({size for size, is_used in used if is_used})
+        return [*(Kernel("accumulate", size, self.block) for size in sizes), *super().kernels()]
 
     def stack(self) -> int:
         """Bytes of its sums."""
-        return 4 * self.block * (self.tile + (1 if self.pool else 0))
+        return 4 * self.block * (max(self.tile, self.upright if self.down[1] else 1) + (1 if self.pool else 0))
+
+    def replaced(self) -> Buffer | None:
+        """What is added to it or the like: every element once, as no tiles overlap, and only where its result goes."""
+        spans = ((self.across, self.tile), (self.down, self.upright))
+        if self.pool or any((last - first) % tile for (first, last), tile in spans):
+            return None
+        mine = [each for operation in (*self.before, *self.after) for each in operation.operands if each is not None]
+        for buffer in (each.buffer for each in mine if each.buffer is not self.reads[0].buffer):
+            if buffer.size == self.writes.buffer.size and all(
+                each.is_whole() for each in mine if each.buffer is buffer
+            ):
+                return buffer
+        return None
 
     def arrays(self) -> Mapping[str, Array]:
         """Its weights in the order in which they are read, and its bias."""
@@ -134,41 +156,35 @@ class Tiled(Product):
             others = not _is_all(self.across, columns)
             if self.across[1]:
                 scope = _scope(code, needed=others and rows.outputs == 1)
-                with scope, code.loop("row", rows.outputs) as row, self._tiles(code, "column", self.across) as column:
+                with (
+                    scope,
+                    code.loop("row", rows.outputs) as row,
+                    _tiles(code, "column", self.across, self.tile) as column,
+                ):
                     self._tile(code, where, [plane, row, column], 2, sink)
             if not others:
                 return
             with _others(code, "column", self.across, columns.outputs) as column:
                 others = not _is_all(self.down, rows)
                 if self.down[1]:
-                    with _scope(code, needed=others), self._tiles(code, "row", self.down) as row:
+                    with _scope(code, needed=others), _tiles(code, "row", self.down, self.upright) as row:
                         self._tile(code, where, [plane, row, column], 1, sink)
                 if others:
                     with _others(code, "row", self.down, rows.outputs) as row:
                         self._tile(code, where, [plane, row, column], None, sink)
-
-    @contextlib.contextmanager
-    def _tiles(self, code: Code, index: str, span: Span) -> Iterator[Index]:
-        """Loop over the first positions of the tiles of a span, the last of which may overlap the one before."""
-        first, last = span
-        if last - first == self.tile:
-            yield first
-            return
-        start = "start" if (last - first) % self.tile else index
-        with code.block(f"for (int {start} = {first}; {start} < {last}; {start} += {self.tile})"):
-            if start != index:
-                code(f"const int {index} = start < {last - self.tile} ? start : {last - self.tile};")
-            yield index
 
     def _tile(
         self, code: Code, where: tuple[Index, Index, Index], position: list[Index], along: int | None, sink: Sink
     ) -> None:
         """Compute one tile from `position` on along an axis, or one position."""
         image, group, number = where
-        tile = 1 if along is None else self.tile
+        tile = self._length(along)
         self._start(code, number, tile)
         self._accumulate(code, image, position, group, along, "sums")
         sink(position_number(self, image, position), tile, self.axes[2].outputs if along == 1 else 1)
+
+    def _length(self, along: int | None) -> int:
+        return 1 if along is None else self.upright if along == 1 else self.tile
 
     def _store_tile(self, code: Code, names: Names, channel: Index, pixel: Index, tile: int, pitch: int) -> None:
         with code.loop("p", tile) as p, self._channels(code) as c:
@@ -278,7 +294,7 @@ class Tiled(Product):
         dense = self.groups * self.inputs  # channels of a position
         rows, columns = self.axes[1], self.axes[2]
         row, column = height.place(height.first), width.place(width.first)
-        tile = 1 if along is None else self.tile
+        tile = self._length(along)
         step = rows.stride * columns.inputs * dense if along == 1 else columns.stride * dense
         row_step = rows.dilation * columns.inputs * dense
         w_row = columns.kernel * self.inputs * self.block
@@ -307,6 +323,20 @@ def _scope(code: Code, *, needed: bool) -> contextlib.AbstractContextManager[Non
 
 
 @contextlib.contextmanager
+def _tiles(code: Code, index: str, span: Span, tile: int) -> Iterator[Index]:
+    """Loop over the first positions of the tiles of a span, the last of which may overlap the one before."""
+    first, last = span
+    if last - first == tile:
+        yield first
+        return
+    start = "start" if (last - first) % tile else index
+    with code.block(f"for (int {start} = {first}; {start} < {last}; {start} += {tile})"):
+        if start != index:
+            code(f"const int {index} = start < {last - tile} ? start : {last - tile};")
+        yield index
+
+
+@contextlib.contextmanager
 def _others(code: Code, index: str, span: Span, extent: int) -> Iterator[Index]:
     """Loop over the positions of an axis that are not in the span."""
     first, last = span
@@ -317,6 +347,13 @@ def _others(code: Code, index: str, span: Span, extent: int) -> Iterator[Index]:
     step = f"{index} += {index} == {first - 1} ? {last - first + 1} : 1" if first else f"{index}++"
     with code.block(f"for (int {index} = {begin}; {index} < {extent}; {step})"):
         yield index
+
+
+def _tile(axis: Axis, most: int) -> int:
+    """The size up to `most` by which the fewest positions are computed twice; of several the largest."""
+    first, last = axis.inside
+    largest = max(1, min(most, last - first))
+    return min(range(largest, largest // 2, -1), key=lambda size: -(-(last - first) // size) * size)
 
 
 def _block(outputs: int, single: bool, window: int) -> int:
