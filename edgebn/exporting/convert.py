@@ -25,7 +25,7 @@ import onnx
 from edgebn import backends
 from edgebn.algebra import Affine, Array
 from edgebn.errors import ConversionError
-from edgebn.exporting.handlers import HANDLERS
+from edgebn.exporting.handlers import HANDLERS, unmarked
 from edgebn.exporting.stand_ins import stand_ins
 from edgebn.folding import LayerConstant
 from edgebn.loading import Source
@@ -183,7 +183,7 @@ def _converted(
         raise ConversionError(f"{name}: tf2onnx can not convert it: {_reason(error)}") from error
     finally:
         logger.setLevel(level)
-    return model
+    return unmarked(model)
 
 
 def _captured(concrete: Any) -> dict[str, np.ndarray]:

@@ -6,6 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import onnx
+
+MARK = "edgebn_output"
+"""An operator that no optimiser knows."""
 
 _Handler = Callable[[Any, Any, str, Any], None]
 
@@ -47,6 +51,21 @@ def _conv_transpose(graph: Any, node: Any, name: str, _: Any) -> None:
     graph.make_node("Transpose", [made], **last)
 
 
+def _identity(graph: Any, node: Any, _: str, __: Any) -> None:
+    """Keep tf2onnx's optimisers from what makes an output: of a Reshape there, one of them drops half."""
+    makers = [graph.get_node_by_output(output) for output in graph.outputs if graph.parent_graph is None]
+    if any(node.output[0] in maker.input for maker in makers):
+        node.type = MARK
+
+
+def unmarked(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with an Identity in front of each output in the place of its mark."""
+    for node in model.graph.node:
+        if node.op_type == MARK:
+            node.op_type = "Identity"
+    return model
+
+
 def _one(graph: Any, node: Any) -> str:
     dtype = np.float64 if graph.get_dtype(node.input[0]) == 11 else np.float32  # 11: ONNX's number for double
     return str(graph.make_const(f"{node.name}/one", np.array(1.0, dtype)).output[0])
@@ -65,4 +84,5 @@ HANDLERS: Mapping[str, tuple[_Handler, list[Any]]] = {
     "Conv2DBackpropInputV2": (_conv_transpose, []),
     "Erfc": (_erfc, []),
     "Expm1": (_expm1, []),
+    "Identity": (_identity, []),
 }
