@@ -25,7 +25,7 @@ import onnx
 from edgebn import backends
 from edgebn.algebra import Affine, Array
 from edgebn.errors import ConversionError
-from edgebn.exporting.handlers import HANDLERS, unmarked
+from edgebn.exporting.handlers import HANDLERS, INPUT, unmarked
 from edgebn.exporting.stand_ins import stand_ins
 from edgebn.folding import LayerConstant
 from edgebn.loading import Source
@@ -81,7 +81,7 @@ def convert(source: Source, opset: int) -> Converted:
     with np.errstate(over="ignore"):  # infinite in Keras too
         values = {name: part.astype(np.float32) for norm in norms for name, part in norm.parts.items()}
     specs = [
-        tensorflow.TensorSpec(tensor.shape, tensor.dtype, name=f"{_PREFIX}input_{index}")
+        tensorflow.TensorSpec(tensor.shape, tensor.dtype, name=f"{INPUT}{index}")
         for index, tensor in enumerate(source.inputs)
     ]
     specs += [tensorflow.TensorSpec(value.shape, tensorflow.float32, name=name) for name, value in values.items()]

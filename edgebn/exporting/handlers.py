@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+INPUT = "edgebn_input_"
+"""How the names of the model's inputs begin."""
+
 MARK = "edgebn_output"
 """An operator that no optimiser knows."""
 
@@ -53,8 +56,8 @@ def _conv_transpose(graph: Any, node: Any, name: str, _: Any) -> None:
 
 def _identity(graph: Any, node: Any, _: str, __: Any) -> None:
     """Keep tf2onnx's optimisers from what makes an output: of a Reshape there, one of them drops half."""
-    makers = [graph.get_node_by_output(output) for output in graph.outputs if graph.parent_graph is None]
-    if any(node.output[0] in maker.input for maker in makers):
+    is_whole = any(each.name.startswith(INPUT) for each in graph.inputs)  # and not what a loop runs
+    if is_whole and any(node.output[0] in graph.get_node_by_output(output).input for output in graph.outputs):
         node.type = MARK
 
 
