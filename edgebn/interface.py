@@ -67,8 +67,9 @@ class Interface:
         object.__setattr__(self, "mean", _numbers("mean", self.mean))
         object.__setattr__(self, "std", _numbers("std", self.std))
         object.__setattr__(self, "labels", _names(self.labels))
-        if self.scale == 0.0 or 0.0 in self.std:
-            raise UsageError("scale and std: must not be 0")
+        for name, values in (("scale", (self.scale,)), ("std", self.std)):
+            if 0.0 in values:
+                raise UsageError(f"{name}: must not be 0")
         if self.input is None and (self.is_affine or self.pixel_format is not None):
             raise UsageError("scale, mean, std and pixel format: are those of raw pixels; say --input uint8 as well")
 
@@ -91,7 +92,7 @@ class Interface:
         wanted = max(len(self.mean), len(self.std), 1)
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) > 1 and len(values) != channels:
-                held = "no channels" if channels is None else f"{channels} channels"
+                held = "no channels" if channels is None else f"{channels} channel{'s' * (channels != 1)}"
                 raise UsageError(
                     f"{name}: has {len(values)} numbers, but the model's input has {held}; give one number"
                 )

@@ -12,7 +12,7 @@ from edgebn import files
 from edgebn.errors import ConversionError, InputError, UsageError
 from edgebn.graphs import open_graph
 from edgebn.interface import recorded
-from edgebn.loading import kind_of, open_source
+from edgebn.loading import ONNX_WANTED, kind_of, open_source
 from edgebn.loading.overwriting import check_distinct
 from edgebn.locating import explain
 from edgebn.references import keras_behind, onnx_behind
@@ -142,7 +142,7 @@ def _open(model_or_path: Any, onnx_path: Any, *, trust: bool) -> tuple[Reference
     if not isinstance(onnx_path, str | Path):
         raise UsageError(f"{type(onnx_path).__name__}: not the path of an ONNX file")
     path = Path(onnx_path)
-    if (kind := kind_of(path)) != "onnx":
+    if (kind := kind_of(path, ONNX_WANTED)) != "onnx":
         raise InputError(f"{path}: is a Keras model ({kind}), but an ONNX file is expected here; swap the two")
     file = open_file(path)
     if _is_onnx(model_or_path):

@@ -37,8 +37,8 @@ def test_what_is_written_is_read_back_to_the_last_bit(interface: Interface) -> N
         ({"input": "uint16"}, "input 'uint16': must be uint8"),
         ({"layout": "chwn"}, "must be nchw or nhwc"),
         ({"output": "labels"}, "must be logits or probabilities or class"),
-        ({"input": "uint8", "scale": 0.0}, "must not be 0"),
-        ({"input": "uint8", "std": (1.0, 0.0, 1.0)}, "must not be 0"),
+        ({"input": "uint8", "scale": 0.0}, "^scale: must not be 0"),
+        ({"input": "uint8", "std": (1.0, 0.0, 1.0)}, "^std: must not be 0"),
         ({"input": "uint8", "mean": (float("nan"),)}, "must be finite"),
         ({"input": "uint8", "mean": "0.5"}, "must be"),
         ({"input": "uint8", "mean": (None,)}, "must be a number"),
@@ -96,3 +96,8 @@ def test_there_and_back() -> None:
     assert back is not None
     assert [there[axis] for axis in back] == [0, 1, 2, 3]
     assert reordering("nchw", "nchw") is reordering(None, "nchw") is None
+
+
+def test_an_input_of_one_channel_has_one_number() -> None:
+    with pytest.raises(UsageError, match="mean: has 2 numbers, but the model's input has 1 channel; give one number"):
+        Interface(input="uint8", mean=(0.1, 0.2)).affine(1)

@@ -18,7 +18,7 @@ from edgebn.benching.plot import check_plotting, drawn
 from edgebn.benching.sessions import open_session
 from edgebn.benching.timing import Call, Samples, interleaved
 from edgebn.errors import InputError, UsageError
-from edgebn.loading import kind_of
+from edgebn.loading import ONNX_WANTED, kind_of
 from edgebn.loading.onnx_files import parts_of
 from edgebn.measurements import BenchedFile, Run
 from edgebn.report import Benchmark
@@ -71,7 +71,7 @@ def bench(
     models, extents = [Path(path) for path in paths], dict(extents or {})
     targets = [None if path is None else Path(path) for path in (output, plot)]
     if plot is not None:
-        check_plotting()
+        check_plotting(Path(plot))
     _check(models, batch_sizes, threads, seconds, targets)
     settings = _settings(models, batch_sizes, threads, extents)
     sizes = [_size(path) for path in models]
@@ -129,7 +129,7 @@ def _check(
             raise UsageError(f"{target}: is read or written twice by this command; choose another output")
         given.add(target.resolve())
     for path in models:
-        if (kind := kind_of(path)) != "onnx":
+        if (kind := kind_of(path, ONNX_WANTED)) != "onnx":
             raise InputError(f"{path}: is a Keras model ({kind}), but an ONNX file is expected here; export it first")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from edgebn.errors import UsageError
@@ -20,8 +20,10 @@ _LONGEST_LINE = 3.0
 """How far an axis goes, by the largest median: a machine that others use has percentiles far beyond."""
 
 
-def check_plotting() -> None:
-    """Raise UsageError unless matplotlib is there."""
+def check_plotting(path: Path) -> None:
+    """Raise UsageError unless matplotlib is there, and the path that of an SVG."""
+    if path.suffix.lower() != ".svg":
+        raise UsageError(f"{path}: the plot is drawn as SVG; call it {path.with_suffix('.svg').name}")
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgebn import backends
+from edgebn.exporting.attention import in_products
 from edgebn.loading import Source
 
 Call = Callable[..., Any]
@@ -19,6 +20,7 @@ def stand_ins(source: Source) -> dict[Any, Call]:
         layers.Conv2DTranspose: _of_any_size,
         layers.Dense: _as_one_product,
         layers.Embedding: _as_one_gather,
+        layers.MultiHeadAttention: in_products,
         layers.TimeDistributed: _as_one_batch,
     }
     return {layer: kinds[type(layer)](layer) for layer in source.layers.values() if type(layer) in kinds}

@@ -16,10 +16,10 @@ from typing import Any
 
 from edgebn import backends, files
 from edgebn.errors import InputError, UsageError
-from edgebn.loading.formats import check_safe, h5_config, kind_of
+from edgebn.loading.formats import ONNX_WANTED, check_safe, h5_config, kind_of
 from edgebn.loading.keras2 import without_superfluous_keys
 
-__all__ = ["Source", "Tensor", "kind_of", "open_source"]
+__all__ = ["ONNX_WANTED", "Source", "Tensor", "kind_of", "open_source"]
 
 _AUTOMATIC_INPUT = re.compile(r"(keras_tensor|input_layer|inputs?)(_\d+)?")
 _AUTOMATIC_OUTPUT = re.compile(r"outputs?(_\d+)?")

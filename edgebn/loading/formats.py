@@ -27,10 +27,13 @@ _TOUCHES_FILES = frozenset(
     | {"PyFunc", "PyFuncStateless", "ReadFile", "WriteFile"}
 )
 _WANTED = "edgebn reads .keras, .h5, SavedModel folders and .onnx"
+ONNX_WANTED = "an ONNX file is expected here"
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of(path: Path, wanted: str = _WANTED) -> Kind:
     """The format of the file or folder at `path`, by its content, whatever it is called.
+
+    `wanted` says, in errors, what would be right.
 
     Raises:
         UsageError: if there is nothing at `path`.
@@ -39,7 +42,7 @@ def kind_of(path: Path) -> Kind:
     if files.is_file(path / "saved_model.pb"):
         return "saved_model"
     if not files.is_file(path):
-        raise _not_a_file(path)
+        raise _not_a_file(path, wanted)
     try:
         with path.open("rb") as stream:
             head = stream.read(16)
@@ -52,7 +55,7 @@ def kind_of(path: Path) -> Kind:
         return "h5"
     if len(head) > 2 and head[0] == _IR_VERSION_TAG and 0 < head[1] <= _HIGHEST_IR_VERSION:
         return "onnx"
-    raise InputError(f"{path}: {_foreign(head)}; {_WANTED}")
+    raise InputError(f"{path}: {_foreign(head)}; {wanted}")
 
 
 def check_safe(path: Path, kind: Kind) -> None:
@@ -69,12 +72,12 @@ def check_safe(path: Path, kind: Kind) -> None:
         _check_saved_model(path)
 
 
-def _not_a_file(path: Path) -> UsageError | InputError:
+def _not_a_file(path: Path, wanted: str) -> UsageError | InputError:
     try:
         if path.is_dir():
-            return InputError(f"{path}: a folder without saved_model.pb is not a SavedModel; {_WANTED}")
+            return InputError(f"{path}: a folder without saved_model.pb is not a SavedModel; {wanted}")
         if path.exists():  # a pipe or a device, which may never end
-            return InputError(f"{path}: not a regular file; {_WANTED}")
+            return InputError(f"{path}: not a regular file; {wanted}")
     except OSError as error:
         return UsageError(f"{path}: can not be looked up ({error.strerror}); check the path")
     return UsageError(f"{path}: no such file or folder; check the path")

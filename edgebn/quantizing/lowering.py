@@ -16,7 +16,7 @@ from edgebn.errors import UsageError
 from edgebn.measurements import Precision
 from edgebn.quantizing.half import halved
 from edgebn.quantizing.integers import Feed, in_integers
-from edgebn.quantizing.measuring import Comparing, Inputs
+from edgebn.quantizing.measuring import Comparing, Inputs, in_whole_batches
 from edgebn.verifying.data import Data, open_data
 from edgebn.verifying.onnx_files import OnnxFile, in_memory
 from edgebn.verifying.probes import NORMAL, Plan, random_probe
@@ -108,12 +108,11 @@ def _calibrating(data: Data) -> int:
 def _feeds(data: Data, runtime: Runtime) -> Iterator[Feed]:
     """The samples for calibration, in batches that the file takes."""
     names = [tensor.name for tensor in runtime.inputs]
-    size = _batch_size(runtime)
-    for inputs, _ in _divided(data, calibrating=True):
+    size = runtime.inputs[0].shape[0] or _BATCH
+    for chunk, _ in _divided(data, calibrating=True):
+        inputs = in_whole_batches(chunk, runtime.inputs[0].shape[0] or 1)
         for start in range(0, len(inputs[0]), size):
-            batch = [array[start : start + size] for array in inputs]
-            if len(batch[0]) == size or runtime.inputs[0].shape[0] is None:
-                yield dict(zip(names, batch, strict=True))
+            yield dict(zip(names, (array[start : start + size] for array in inputs), strict=True))
 
 
 def _divided(data: Data, *, calibrating: bool) -> Iterator[Chunk]:
@@ -135,7 +134,3 @@ def _compared(data: Data | None, file: OnnxFile, runtime: Runtime, precision: st
         yield from _divided(data, calibrating=False)
     else:
         yield from data.read()
-
-
-def _batch_size(runtime: Runtime) -> int:
-    return runtime.inputs[0].shape[0] or _BATCH

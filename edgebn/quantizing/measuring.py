@@ -16,6 +16,13 @@ _BATCH = 32
 Inputs = tuple[NDArray[Any], ...]
 
 
+def in_whole_batches(inputs: Inputs, batch: int) -> Inputs:
+    """The samples, and behind them the first ones again until the last batch is full."""
+    count = len(inputs[0])
+    order = np.arange(-(-count // batch) * batch) % max(count, 1)
+    return inputs if len(order) == count else tuple(array[order] for array in inputs)
+
+
 @dataclass(eq=False)
 class _Tally:
     """Of one output, as samples stream by."""
@@ -71,14 +78,13 @@ class Comparing:
         self._tallies = [_Tally(tensor.name) for tensor in self.float32.outputs]
         fixed = self.float32.inputs[0].shape[0]
         size = fixed or _BATCH
-        for given, given_labels in chunks:
-            count = len(given[0]) - len(given[0]) % (fixed or 1)  # the rest would not fill a batch
+        for given, labels in chunks:
+            count = len(given[0])
             if not count:
                 continue
-            inputs = tuple(array[:count] for array in given)
-            labels = None if given_labels is None else given_labels[:count]
+            inputs = in_whole_batches(given, fixed or 1)
             results = [runtime.run(inputs, size) for runtime in (self.float32, self.smaller)]
             for tally, ours, smaller in zip(self._tallies, *results, strict=True):
-                tally.add(ours, smaller, labels)
-            self.samples += len(inputs[0])
+                tally.add(ours[:count], smaller[:count], labels)
+            self.samples += count
         return tuple(tally.change() for tally in self._tallies)

@@ -177,7 +177,8 @@ def test_no_path_is_followed_out_of_the_folder_of_a_file(tmp_path: Path) -> None
         ({"seconds": -1.0}, "-1 seconds: choose"),
         ({"seconds": float("nan")}, "nan seconds: choose"),
         ({"extents": {"width": 3}}, "width: no such extent; the files have batch"),
-        ({"output": "x", "plot": "x"}, "x: is read or written twice"),
+        ({"output": "x.svg", "plot": "x.svg"}, "x.svg: is read or written twice"),
+        ({"plot": "x.png"}, "x.png: the plot is drawn as SVG; call it x.svg"),
         ({"output": "model.onnx"}, "model.onnx: is read or written twice"),
         ({"output": "no/x"}, "no: no such folder"),
     ],
@@ -212,3 +213,9 @@ def test_neither_tensorflow_nor_keras_is_needed(tmp_path: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (0, f"{path}\n", "")
+
+
+def test_what_is_no_onnx_file_is_called_that(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"not a model")
+    with pytest.raises(InputError, match=r"bad\.onnx: not a model file \(.*\); an ONNX file is expected here$"):
+        least(tmp_path / "bad.onnx")

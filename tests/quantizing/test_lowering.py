@@ -128,6 +128,20 @@ def test_a_model_of_no_known_data_is_compared_on_random_numbers(tmp_path: Path) 
     assert 0.0 < report.precision.outputs[0].max_abs < 0.01
 
 
+@pytest.mark.parametrize(("precision", "given", "compared"), [("fp16", 3, 3), ("fp16", 11, 11), ("int8", 6, 3)])
+def test_a_fixed_batch_that_the_data_do_not_fill(precision: str, given: int, compared: int, tmp_path: Path) -> None:
+    keras = backends.keras()
+    first = keras.Input((9,), batch_size=8)
+    model = keras_models.functional(first, keras.layers.Dense(40)(keras.layers.Dense(40, activation="relu")(first)))
+    rng = np.random.default_rng(0)
+    data = npz(tmp_path / "data.npz", x=rng.standard_normal((given, 9)), y=rng.integers(0, 40, given))
+    report = edgebn.fold_export(model, tmp_path / "model.onnx", precision=precision, data=data).precision
+    assert report is not None
+    assert (report.samples, report.calibrated_on) == (compared, given - compared)
+    assert report.outputs[0].max_abs > 0.0
+    assert report.outputs[0].accuracy is not None
+
+
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_the_same_bytes_in_another_process_and_nothing_left_behind(
     precision: str, trained: Trained, tmp_path: Path, digits_file: Path
