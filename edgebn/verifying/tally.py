@@ -96,8 +96,14 @@ class ExpectedTally:
         self.reference_error = np.maximum(self.reference_error, error)
 
     def add_rounding(self, moves: Columns) -> None:
-        """Take in how far the file moves on these samples when each of its own results is rounded once."""
-        self.rounding = np.maximum(self.rounding, moves)
+        """Take in how far the file moves on these samples when each of its own results is rounded once.
+
+        A rounding of 1, or of the output where that is larger, is the most that counts. Whoever adds 10⁶ and subtracts
+        it again computes something else than the model.
+        """
+        if moves.shape == self.scales.shape:
+            most = self.precision.epsilon * max(1.0, float(self.scales.max(initial=0.0)))
+            self.rounding = np.maximum(self.rounding, np.minimum(moves, most))
 
     @property
     def is_trusted(self) -> bool:

@@ -52,6 +52,32 @@ def test_gates_round_at_one(seed: int, tmp_path: Path) -> None:
     edgebn.fold_export(model, tmp_path / "model.onnx")
 
 
+LINEAR = "(float[n,16] x) => (float[n,8] y) { h = Gemm(x, w) y = Identity(h) }"
+BEHIND = "(float[n,16] x) => (float[n,8] y) { h = Gemm(x, w) far = Add(h, b) y = Sub(far, b) }"
+
+
+@pytest.mark.parametrize("far", [1e4, 1e6, 1e30])
+def test_what_a_file_adds_and_subtracts_again_excuses_nothing(far: float, tmp_path: Path) -> None:
+    weights = {"w": np.random.default_rng(0).normal(size=(16, 8))}
+    right, wrong = tmp_path / "right.onnx", tmp_path / "wrong.onnx"
+    ir.save(graphs.model(LINEAR, **weights), right)
+    ir.save(graphs.model(BEHIND, **weights, b=np.array(far)), wrong)
+    assert not edgebn.verify(right, wrong).passed
+
+
+def test_two_outputs_of_unequal_width_of_which_one_is_wrong(tmp_path: Path) -> None:
+    text = "(float[n,16] x) => (float[n,8] p, float[n,16] s) { p = Gemm(x, w) h = Gemm(x, v) s = Sigmoid(h) }"
+    rng = np.random.default_rng(0)
+    w, v = rng.normal(size=(16, 8)), rng.normal(size=(16, 16))
+    right, wrong = tmp_path / "right.onnx", tmp_path / "wrong.onnx"
+    ir.save(graphs.model(text, w=w, v=v), right)
+    v[3, 2] *= 1.01
+    ir.save(graphs.model(text, w=w, v=v), wrong)
+    verdict = edgebn.verify(right, wrong)
+    assert not verdict.passed
+    assert "[3, 2]" in (verdict.culprit or "")
+
+
 def results(text: str, x: np.ndarray, **constants: np.ndarray) -> list[np.ndarray]:
     model = graphs.model(text, **constants)
     file = in_memory("a.onnx", ir.to_proto(model).SerializeToString(), model)
