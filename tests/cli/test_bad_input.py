@@ -156,7 +156,7 @@ def train_to(output: str, digits_file: Path) -> tuple[str | Path, ...]:
 @pytest.fixture
 def outputs(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(OLD)
-    for suffix in (".keras", ".onnx", ".json"):
+    for suffix in (".keras", ".onnx", ".json", ".svg"):
         (tmp_path / f"folder{suffix}").mkdir()
         os.mkfifo(tmp_path / f"pipe{suffix}")
 
@@ -176,7 +176,7 @@ def test_an_output_that_can_not_be(
     refused("fold-export", trained.keras, "-o", "x.onnx", "--report", f"{output}.json", exit_code=2, reason=reason)
     refused(*train_to(output, digits_file), exit_code=2, reason=reason)
     refused("bench", trained.onnx, "-o", f"{output}.json", exit_code=2, reason=reason)
-    refused("bench", trained.onnx, "--plot", f"{output}.json", exit_code=2, reason=reason)
+    refused("bench", trained.onnx, "--plot", f"{output}.svg", exit_code=2, reason=reason)
 
 
 def test_a_read_only_folder(
