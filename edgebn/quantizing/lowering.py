@@ -68,7 +68,7 @@ def lowered(name: str, content: bytes, model: ir.Model, precision: str, data: st
     """
     file = in_memory(name, content, model)
     float32 = open_runtime(file, "all", 1)
-    opened = open_data(name, float32.inputs, data)
+    opened = open_data(name, float32.inputs, data, outputs=float32.outputs)
     kept: tuple[str, ...] = ()
     if precision == INT8 and opened is not None:
         made = in_integers(name, content, _feeds(opened, float32))

@@ -14,6 +14,8 @@ from edgebn.tidying import infer_shapes
 
 CLIPS = ("Clip", "LeakyRelu", "Max", "Min", "PRelu", "Relu")
 _PASSES_INDICES = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_KEEPS_ORDER = _PASSES_INDICES - {"Transpose"} | {"Not"}
+_COMPARES = frozenset({"Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
 _CALCULATES = frozenset({"Add", "Clip", "Concat", "Div", "Max", "Min", "Mod", "Mul", "Slice", "Sub", "Where"})
 ROUNDS_AT_ONE = frozenset(
     {
@@ -40,6 +42,7 @@ class Anatomy:
     tables            how many rows the table has that an integer input looks up behind arithmetic
     rounds_at_one     the outputs that round as numbers of size 1 do
     choices           of every output that is the index of the largest of some scores: their name, axis, keepdims
+    thresholds        of every output that says which of two floats is larger: their names, elements in the same order
     made_of_floats    the outputs that are no floats and depend on some: rounding may tip them
     dtypes            of every output those of the floats that it is made of, constants left out
     """
@@ -51,6 +54,7 @@ class Anatomy:
     tables: dict[str, int]
     rounds_at_one: frozenset[str]
     choices: dict[str, tuple[str, int, bool]]
+    thresholds: dict[str, tuple[str, str]]
     made_of_floats: frozenset[str]
     dtypes: dict[str, frozenset[str]]
 
@@ -73,6 +77,7 @@ def anatomy(model: ir.Model) -> Anatomy:
         tables={name: rows for name, rows in tables.items() if rows is not None},
         rounds_at_one=frozenset(value.name or "" for value in graph.outputs if _is_rounded_at_one(value)),
         choices=dict(_choices(graph)),
+        thresholds=dict(_thresholds(graph)),
         made_of_floats=frozenset(value.name or "" for value in graph.outputs if _is_made_of_floats(value)),
         dtypes=_dtypes(graph),
     )
@@ -80,12 +85,27 @@ def anatomy(model: ir.Model) -> Anatomy:
 
 def _choices(graph: ir.Graph) -> Iterator[tuple[str, tuple[str, int, bool]]]:
     for value in graph.outputs:
-        node = value.producer()
-        while node is not None and node.op_type in {"Cast", "Identity"} and node.inputs[0] is not None:
-            node = node.inputs[0].producer()
+        node = _before(value, frozenset({"Cast", "Identity"}))
         if node is not None and node.op_type == "ArgMax" and node.inputs[0] is not None:
             keeps = bool(node.attributes.get_int("keepdims", 1))
             yield value.name or "", (node.inputs[0].name or "", node.attributes.get_int("axis", 0), keeps)
+
+
+def _thresholds(graph: ir.Graph) -> Iterator[tuple[str, tuple[str, str]]]:
+    for value in graph.outputs:
+        node = _before(value, _KEEPS_ORDER)
+        if node is not None and node.domain == "" and node.op_type in _COMPARES:
+            left, right = (each for each in node.inputs if each is not None)
+            if all(each.dtype is not None and each.dtype.is_floating_point() for each in (left, right)):
+                yield value.name or "", (left.name or "", right.name or "")
+
+
+def _before(value: ir.Value, passes: frozenset[str]) -> ir.Node | None:
+    """The node that makes it, or what the operators that `passes` names make it of."""
+    node = value.producer()
+    while node is not None and node.op_type in passes and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    return node
 
 
 def _is_made_of_floats(value: ir.Value) -> bool:
@@ -167,9 +187,7 @@ def _rows(gather: ir.Node) -> int | None:
 
 
 def _is_rounded_at_one(value: ir.Value) -> bool:
-    node = value.producer()
-    while node is not None and node.op_type in _PASSES_INDICES and node.inputs[0] is not None:
-        node = node.inputs[0].producer()
+    node = _before(value, _PASSES_INDICES)
     if node is None:
         return False
     factors = (each.producer() for each in node.inputs if each is not None) if node.op_type == "Mul" else ()

@@ -20,7 +20,7 @@ from edgebn.verifying.samples import Inputs, transposed
 
 _CHUNK = 1024
 _LABELS = ("y_test", "y", "labels")
-_ONE_HOT_RANK = 2
+_ROWS_RANK = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,23 +55,30 @@ class Data:
                 yield Probe(DATA, given, plan.data_batch_sizes, labels=None if labels is None else labels[:count])
 
 
-def open_data(model: str, inputs: Sequence[Tensor], given: str | Path | None, *, of_whole: bool = False) -> Data | None:
+def open_data(
+    model: str,
+    inputs: Sequence[Tensor],
+    given: str | Path | None,
+    *,
+    outputs: Sequence[Tensor] = (),
+    of_whole: bool = False,
+) -> Data | None:
     """The data that the caller names; the bundled digits if none are, and the model takes such.
 
     A file has an array for each input: under the input's name, or as `x_test`, `x`, `x0`, `x1`…; and labels as
-    `y_test`, `y` or `labels`, if any: indices of classes, whole numbers of whatever dtype, or one-hot rows. Digits,
-    uint8, are divided by 255 unless the model takes raw pixels. Where a sample is all `of_whole` arrays that one run
-    takes, an array may also be that of a single run, without an axis for samples.
+    `y_test`, `y` or `labels`, if any: indices of classes, whole numbers of whatever dtype, or one-hot rows, and of
+    classes that `outputs` have. Digits, uint8, are divided by 255 unless the model takes raw pixels. Where a sample is
+    all `of_whole` arrays that one run takes, an array may also be that of a single run, without an axis for samples.
 
     Raises:
         UsageError: if it is neither the name of a data set nor a file, or the model does not take digits.
-        InputError: if the data can not be read, or are not of the model's shapes, or the labels are none.
+        InputError: if the data can not be read or are not of the model's shapes, or the labels are none or of no class.
     """
     digits = takes_digits(inputs)
     if given is None:
         return _named_digits(BUNDLED, inputs[0]) if digits else None
     if str(given) not in NAMES:
-        return _from_file(Path(given), inputs, digits, of_whole)
+        return _from_file(Path(given), inputs, digits, _classes(outputs), of_whole)
     if not digits:
         shapes = ", ".join(str(tensor.shape) for tensor in inputs)
         raise UsageError(f"{model}: takes {shapes}, not images of 28 × 28 pixels; leave --data out, or give a file")
@@ -82,6 +89,14 @@ def takes_digits(inputs: Sequence[Tensor]) -> bool:
     """Whether the model has one input for images of 28 × 28 pixels, flat or not, with one channel: float or raw."""
     shapes = {(784,), (28, 28), (28, 28, 1), (1, 28, 28)}
     return len(inputs) == 1 and inputs[0].shape[1:] in shapes and inputs[0].dtype in {"float32", "uint8"}
+
+
+def _classes(outputs: Sequence[Tensor]) -> int | None:
+    """How many classes the rows of scores have, the most if outputs differ; None where one does not say."""
+    rows = [tensor for tensor in outputs if len(tensor.shape) == _ROWS_RANK and tensor.shape[1] != 1]
+    known = [tensor.shape[1] for tensor in rows if "float" in tensor.dtype]
+    counts = [count for count in known if count is not None]
+    return max(counts) if counts and len(counts) == len(rows) else None
 
 
 def _named_digits(name: str, tensor: Tensor) -> Data:
@@ -100,7 +115,7 @@ def _pixels(images: Images, tensor: Tensor) -> NDArray[Any]:
     return pixels.reshape(len(images), *(extent or 1 for extent in tensor.shape[1:]))
 
 
-def _from_file(path: Path, inputs: Sequence[Tensor], digits: bool, of_whole: bool) -> Data:
+def _from_file(path: Path, inputs: Sequence[Tensor], digits: bool, classes: int | None, of_whole: bool) -> Data:
     if not files.is_file(path):
         raise UsageError(f"{path}: neither a data set ({', '.join(NAMES)}) nor a file; check --data")
     arrays = open_rows(path)
@@ -115,6 +130,8 @@ def _from_file(path: Path, inputs: Sequence[Tensor], digits: bool, of_whole: boo
         raise InputError(f"{path}: the arrays need the same number of samples, and one at least; they have {counts}")
     for rows, tensor in zip(chosen, inputs, strict=True):
         _check(rows, tensor, digits)
+    if labels is not None:
+        _check_range(labels, classes)
 
     def read() -> Iterator[tuple[Inputs, NDArray[Any] | None]]:
         parts = [rows.chunks(_CHUNK) for rows in others]
@@ -154,20 +171,32 @@ def _labels_in(arrays: dict[str, Rows], inputs: Sequence[Rows]) -> Rows | None:
     """The first array that is called as labels are, and is no input; InputError if it can not hold labels."""
     taken = {rows.name for rows in inputs}
     rows = next((arrays[name] for name in _LABELS if name in arrays and name not in taken), None)
-    if rows is not None and (rows.dtype.kind not in "biuf" or len(rows.shape) > _ONE_HOT_RANK):
+    if rows is not None and (rows.dtype.kind not in "biuf" or len(rows.shape) > _ROWS_RANK):
         raise _no_labels(rows)
     return rows
 
 
 def _indices(given: NDArray[Any], rows: Rows) -> NDArray[np.int64]:
     """The index of the class of each sample: what is given, or where the 1 of a one-hot row stands."""
-    if given.ndim == _ONE_HOT_RANK and given.shape[1] > 1:
+    if given.ndim == _ROWS_RANK and given.shape[1] > 1:
         if not (((given == 0) | (given == 1)).all() and (np.count_nonzero(given, axis=1) == 1).all()):
             raise _no_labels(rows)
         return np.asarray(given.argmax(axis=1), np.int64)
     if given.dtype.kind == "f" and not (np.isfinite(given).all() and (given == np.rint(given)).all()):
         raise _no_labels(rows)
     return given.reshape(-1).astype(np.int64)
+
+
+def _check_range(rows: Rows, classes: int | None) -> None:
+    """Refuse what is the index of no class; where their number is not known, what is below 0."""
+    ends = [(int(part.min()), int(part.max())) for part in (_indices(given, rows) for given in rows.chunks(_CHUNK))]
+    least, most = min(low for low, _ in ends), max(high for _, high in ends)
+    if least < 0 or (classes is not None and most >= classes):
+        wanted = "counted from 0" if classes is None else f"0 to {classes - 1} for the {classes} classes of the output"
+        raise InputError(
+            f"{rows.path}: the labels {rows.name} are from {least} to {most}, but must be {wanted}; "
+            "write them as such, or leave them out"
+        )
 
 
 def _no_labels(rows: Rows) -> InputError:

@@ -52,15 +52,35 @@ class OnnxFile:
     def showing(self, names: list[str]) -> OnnxFile:
         """A twin whose outputs are the tensors of these names."""
         twin = self.model.clone()
-        made = (value for node in twin.graph for value in node.outputs)
-        values = {value.name: value for value in (*twin.graph.inputs, *made)}
+        values = _values(twin.graph)
+        made = [ir.node("Identity", [values[name]]) for name in names]  # copies: a tensor may be an input, or twice
+        return self._with_outputs(twin, made, made)
+
+    def showing_margin(self, left: str, right: str, name: str) -> OnnxFile:
+        """A twin whose outputs are the difference of two tensors, the larger of their sizes, and what is so called."""
+        twin = self.model.clone()
+        values = _values(twin.graph)
+        compared = [values[left], values[right]]
+        margin = ir.node("Sub", compared)
+        sizes = [ir.node("Abs", [value]) for value in compared]
+        larger = ir.node("Max", [node.outputs[0] for node in sizes])
+        made = ir.node("Identity", [values[name]])
+        return self._with_outputs(twin, [margin, *sizes, larger, made], [margin, larger, made])
+
+    def _with_outputs(self, twin: ir.Model, made: list[ir.Node], shown: list[ir.Node]) -> OnnxFile:
+        """The twin with some more nodes, some of which make its outputs."""
+        for index, node in enumerate(made):
+            node.name = node.outputs[0].name = f"shown/{index}"
+        twin.graph.extend(made)
         twin.graph.outputs.clear()
-        for index, name in enumerate(names):  # copies: a tensor may be an input, or shown twice
-            shown = ir.node("Identity", [values[name]], name=f"shown/{index}")
-            shown.outputs[0].name = f"shown/{index}"
-            twin.graph.append(shown)
-            twin.graph.outputs.append(shown.outputs[0])
+        twin.graph.outputs.extend(node.outputs[0] for node in shown)
         return in_memory(self.name, ir.to_proto(twin).SerializeToString(), twin)
+
+
+def _values(graph: ir.Graph) -> dict[str | None, ir.Value]:
+    """All that the nodes of a graph may read, by name."""
+    made = (value for node in graph for value in node.outputs)
+    return {value.name: value for value in (*graph.inputs, *graph.initializers.values(), *made)}
 
 
 def open_file(path: Path) -> OnnxFile:

@@ -126,11 +126,12 @@ def _planned(reference: Reference, candidate: Candidate, data: Data | None, seed
 def _data(given: str | Path | None, own: Reference, turned: Turns, reference: Reference) -> Data | None:
     """Real data as the reference takes them, or laid out as its `own` model takes them."""
     try:
-        return open_data(reference.name, reference.inputs, given, of_whole=reference.is_of_whole_arrays)
+        whole = reference.is_of_whole_arrays
+        return open_data(reference.name, reference.inputs, given, outputs=reference.outputs, of_whole=whole)
     except InputError:
         if not any(turned.inputs) or reference.is_of_whole_arrays:
             raise
-    data = open_data(own.name, own.inputs, given)
+    data = open_data(own.name, own.inputs, given, outputs=own.outputs)
     return None if data is None else data.transposed(turned.inputs)
 
 

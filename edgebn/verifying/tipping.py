@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgebn.errors import InputError
 from edgebn.verifying.candidate import Candidate
-from edgebn.verifying.compare import EPSILON, PLAIN_ROUNDINGS, Precision, absolute, coarsest
+from edgebn.verifying.compare import EPSILON, PLAIN_ROUNDINGS, Precision, absolute, coarsest, magnitudes
+from edgebn.verifying.onnx_files import OnnxFile
 from edgebn.verifying.reference import Reference
-from edgebn.verifying.samples import Inputs
+from edgebn.verifying.samples import Inputs, Outputs
 from edgebn.verifying.sessions import RunError, Runtime, open_runtime
 
 Slack = NDArray[np.float64] | None
@@ -35,23 +37,36 @@ def tipping(reference: Reference, candidate: Candidate) -> list[Tips]:
         order = candidate.match.inputs
     else:
         names, order = [tensor.name for tensor in reference.outputs], tuple(each.name for each in reference.inputs)
-    found: list[Tips] = []
-    for name in names:
-        if name in file.anatomy.choices:
-            scores, axis, keeps = file.anatomy.choices[name]
-            axis += reference.is_of_whole_arrays and axis >= 0
-            runtime = open_runtime(file.showing([scores]), "off", 1, of_whole=reference.is_of_whole_arrays)
-            precision = coarsest(file.anatomy.dtypes[name])
-            found.append(partial(_chosen, reference, runtime, order, axis, keeps, precision))
-        else:
-            found.append(partial(_stepped, name in file.anatomy.made_of_floats))
-    return found
+    run = partial(_run, reference, order)
+    return [_tips(reference, file, name, run) for name in names]
+
+
+def _tips(reference: Reference, file: OnnxFile, name: str, run: Callable[[Runtime, Inputs], Outputs]) -> Tips:
+    whole, precision = reference.is_of_whole_arrays, coarsest(file.anatomy.dtypes[name])
+    stepped = partial(_stepped, name in file.anatomy.made_of_floats)
+    if name in file.anatomy.choices:
+        scores, axis, keeps = file.anatomy.choices[name]
+        axis += whole and axis >= 0
+        runtime = open_runtime(file.showing([scores]), "off", 1, of_whole=whole)
+        return partial(_chosen, partial(run, runtime), axis, keeps, precision)
+    if name in file.anatomy.thresholds:
+        twin = file.showing_margin(*file.anatomy.thresholds[name], name)
+        try:
+            runtime = open_runtime(twin, "off", 1, of_whole=whole)
+        except InputError:  # it does not subtract bfloat16
+            return stepped
+        return partial(_compared, partial(run, runtime), precision, stepped)
+    return stepped
+
+
+def _run(reference: Reference, order: tuple[str, ...], runtime: Runtime, inputs: Inputs) -> Outputs:
+    given = reference.take(inputs) if reference.file is not None else inputs
+    batch = next((each.shape[0] for each in runtime.inputs if each.shape and each.shape[0]), len(inputs[0]))
+    return runtime.run(given, batch, order)
 
 
 def _chosen(
-    reference: Reference,
-    runtime: Runtime,
-    order: tuple[str, ...],
+    run: Callable[[Inputs], Outputs],
     axis: int,
     keeps: bool,
     precision: Precision,
@@ -59,10 +74,8 @@ def _chosen(
     _: NDArray[Any],
 ) -> Slack:
     """Infinity where the largest score is ahead of the second by rounding only."""
-    given = reference.take(inputs) if reference.file is not None else inputs
-    batch = next((each.shape[0] for each in runtime.inputs if each.shape and each.shape[0]), len(inputs[0]))
     try:
-        (scores,) = runtime.run(given, batch, order)
+        (scores,) = run(inputs)
     except RunError:
         return None
     if scores.shape[axis] < 2:
@@ -71,6 +84,22 @@ def _chosen(
     allowed = 2.0 * precision.roundings * precision.epsilon * np.abs(ordered).max(axis=0)
     slack: NDArray[np.float64] = np.where(absolute(ordered[-1], ordered[-2]) <= allowed, np.inf, 0.0)
     return np.asarray(np.expand_dims(slack, axis) if keeps else slack)
+
+
+def _compared(
+    run: Callable[[Inputs], Outputs], precision: Precision, otherwise: Tips, inputs: Inputs, expected: NDArray[Any]
+) -> Slack:
+    """Infinity where one of the two is ahead of the other by rounding only, by the scale of its column."""
+    try:
+        margin, sizes, own = run(inputs)
+    except RunError:
+        return otherwise(inputs, expected)
+    if own.shape != expected.shape or margin.size != own.size:  # in another layout
+        return otherwise(inputs, expected)
+    columns = magnitudes(sizes).reshape(-1, sizes.shape[-1] if sizes.ndim > 1 else 1)
+    allowed = 2.0 * precision.roundings * precision.epsilon * columns.max(axis=0, initial=0.0)
+    margins = np.abs(margin.astype(np.float64)).reshape(columns.shape)
+    return np.asarray(np.where(margins <= allowed, np.inf, 0.0).reshape(expected.shape))
 
 
 def _stepped(made_of_floats: bool, _: Inputs, expected: NDArray[Any]) -> Slack:

@@ -141,6 +141,48 @@ def test_what_is_no_label_is_refused(kind: str, tmp_path: Path) -> None:
         [*(open_data("model", INPUT, path) or pytest.fail("no data")).read()]
 
 
+SCORES = (Tensor("scores", (None, 3), "float32"),)
+INDEX = (Tensor("class", (None,), "int64"),)
+OUT_OF_RANGE = {
+    "counted from 1": (SCORES, np.arange(1, 4), "from 1 to 3, but must be 0 to 2 for the 3 classes of the output"),
+    "far above": (SCORES, np.arange(10, 13), "from 10 to 12"),
+    "one-hot rows of more": (SCORES, np.eye(4)[1:], "from 1 to 3"),
+    "below 0": (SCORES, np.arange(-1, 2), "from -1 to 1"),
+    "below 0, of an index": (INDEX, np.arange(-1, 2), "from -1 to 1, but must be counted from 0"),
+}
+
+
+@pytest.mark.parametrize("kind", OUT_OF_RANGE)
+def test_labels_of_no_class_are_refused(kind: str, tmp_path: Path) -> None:
+    outputs, labels, message = OUT_OF_RANGE[kind]
+    path = saved(tmp_path / "own.npz", x=np.zeros((3, 6)), y=labels)
+    with pytest.raises(edgebn.InputError, match=message):
+        open_data("model", INPUT, path, outputs=outputs)
+
+
+UNKNOWN = {
+    "an index": INDEX,
+    "a number": (Tensor("y", (None, 1), "float32"),),
+    "any number of scores": (Tensor("y", (None, None), "float32"),),
+    "several indices beside scores": (*SCORES, Tensor("best", (None, 5), "int64")),
+    "as many of another output": (*SCORES, Tensor("more", (None, 13), "float32")),
+}
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_labels_of_an_unknown_number_of_classes(kind: str, tmp_path: Path) -> None:
+    path = saved(tmp_path / "own.npz", x=np.zeros((3, 6)), y=np.arange(10, 13))
+    assert open_data("model", INPUT, path, outputs=UNKNOWN[kind]) is not None
+
+
+def test_labels_are_held_against_the_models_own_classes(model: Any, tmp_path: Path) -> None:
+    edgebn.fold_export(model, tmp_path / "model.onnx")
+    data = saved(tmp_path / "own.npz", series=np.zeros((1030, 6)), y=np.r_[np.zeros(1029, int), 3])
+    for reference in (model, tmp_path / "model.onnx"):
+        with pytest.raises(edgebn.InputError, match="from 0 to 3, but must be 0 to 2"):
+            edgebn.verify(reference, tmp_path / "model.onnx", data=data)
+
+
 def test_an_input_that_is_called_as_labels_are(tmp_path: Path) -> None:
     inputs = (Tensor("y", (None, 6), "float32"),)
     data = open_data("model", inputs, saved(tmp_path / "own.npz", y=np.full((3, 6), 0.5)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 import edgebn
@@ -89,6 +90,57 @@ def test_a_choice_is_judged_on_its_scores(tmp_path: Path) -> None:
     wrong = written(tmp_path / "b.onnx", CHOSEN, w=weight)
     assert edgebn.verify(right, right).passed
     assert not edgebn.verify(right, wrong).passed
+
+
+BY_THRESHOLD = {
+    "above": "t = Greater(s, half) y = Identity(t)",
+    "at least": "y = GreaterOrEqual(s, half)",
+    "the other way round": "t = LessOrEqual(half, s) r = Reshape(t, shape) y = Cast<to=7>(r)",
+    "not below": "h = Constant<value_float=0.5>() t = Less(s, h) y = Not(t)",
+}
+ORDERS = {
+    "as it is": "(float[n,16] x) => (TYPE y) { s = Gemm(x, w, b) TAIL }",
+    "the sums turned round": "(float[n,16] x) => (TYPE y) { i = Gather<axis=1>(x, back) s = Gemm(i, w, b) TAIL }",
+}
+
+
+def of_threshold(path: Path, kind: str, order: str, weight: np.ndarray, bias: np.ndarray) -> Path:
+    tail, back = BY_THRESHOLD[kind], np.arange(16)[::-1].copy()
+    graph = ORDERS[order].replace("TAIL", tail).replace("TYPE", "int64[n,2,4]" if "Cast" in tail else "bool[n,8]")
+    known = {"w": weight[back] if "back" in graph else weight, "b": bias, "half": np.array(0.5)}
+    return written(path, graph, **known, back=back, shape=np.array([-1, 2, 4]))
+
+
+@pytest.mark.parametrize("kind", BY_THRESHOLD)
+def test_what_is_above_a_threshold_is_judged_by_the_margin(kind: str, tmp_path: Path) -> None:
+    """The fault flips few of 80,000 elements, far fewer than rounding may tip: none of these is as good as equal."""
+    rng = np.random.default_rng(1)
+    weight, bias = 0.3 * rng.normal(size=(16, 8)), rng.normal(size=8)
+    np.savez(tmp_path / "own.npz", x=rng.normal(size=(10_000, 16)).astype(np.float32))
+    right = of_threshold(tmp_path / "a.onnx", kind, "as it is", weight, bias)
+    turned = of_threshold(tmp_path / "b.onnx", kind, "the sums turned round", weight, bias)
+    weight[np.abs(weight[:, 2]).argmax(), 2] *= 1.01
+    wrong = of_threshold(tmp_path / "c.onnx", kind, "as it is", weight, bias)
+    assert edgebn.verify(right, turned, data=tmp_path / "own.npz").passed
+    assert not edgebn.verify(right, wrong, data=tmp_path / "own.npz").passed
+
+
+def test_rounding_tips_what_is_at_the_threshold(tmp_path: Path) -> None:
+    """Sums that are 0 but for rounding fall on either side, in one element of each hundred."""
+    rng = np.random.default_rng(1)
+    weight, bias = rng.normal(size=(16, 8)), np.full(8, 0.5)
+    x = rng.normal(size=(1000, 16)).astype(np.float32)
+    x[::20] = np.concatenate([x[::20, :8], -x[::20, :8]], axis=1)
+    weight[8:, 0] = weight[:8, 0]
+    np.savez(tmp_path / "own.npz", x=x)
+    paths = [of_threshold(tmp_path / f"{order}.onnx", "above", order, weight, bias) for order in ORDERS]
+    assert (run(paths[0], x) != run(paths[1], x)).any()
+    assert edgebn.verify(*paths, data=tmp_path / "own.npz").passed
+
+
+def run(path: Path, x: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"x": x})[0])
 
 
 @pytest.mark.parametrize(
