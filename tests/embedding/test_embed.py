@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import edgebn
 from edgebn.embedding.targets import TARGETS
 from edgebn.errors import EdgebnError, InputError, UsageError
+from edgebn.loading.onnx_files import open_onnx
+from edgebn.quantizing.half import halved
 from tests.embedding import layers
 from tests.embedding.compiling import compile_c, run
 
@@ -210,6 +213,16 @@ def test_metadata_that_makes_no_sense(key: str, value: str, message: str, tmp_pa
 def test_golden_vectors_are_made_where_there_are_none(shape: list[int | str], tmp_path: Path) -> None:
     result = edgebn.embed(saved(one_node("Relu", shape), tmp_path), "c", tmp_path / "app")
     assert (result.golden_samples, result.golden_origin) == (3, "noise of seed 0, and what onnxruntime made of it")
+    compile_c("gcc", "-o", tmp_path / "selftest", *sorted((tmp_path / "app").glob("*.c")))
+    assert run(tmp_path / "selftest", folder=tmp_path).endswith("PASS\n")
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_weights_stored_as_float16_are_float32_in_c(name: str, tmp_path: Path) -> None:
+    model, kept = halved(open_onnx(MLP.parents[1] / name / f"{name}.onnx"))
+    assert kept == ()
+    assert {node.op_type for node in model.graph} > {"Cast"}
+    edgebn.embed(saved(ir.to_proto(model), tmp_path), "c", tmp_path / "app")
     compile_c("gcc", "-o", tmp_path / "selftest", *sorted((tmp_path / "app").glob("*.c")))
     assert run(tmp_path / "selftest", folder=tmp_path).endswith("PASS\n")
 

@@ -21,7 +21,7 @@ from edgebn.embedding.c.text import Code, literals, wrapped
 from edgebn.embedding.c.written_out import Streamed
 from edgebn.embedding.ports import TYPES
 from edgebn.errors import InputError
-from edgebn.tidying import name_nodes, prepare
+from edgebn.tidying import fold_constants, name_nodes, prepare
 
 FRAME = 512
 """Bytes of stack allowed for return addresses, saved registers and spilled scalars of the two functions deep."""
@@ -184,6 +184,8 @@ def compile_graph(model: ir.Model, path: Path, ports: Sequence[str], public: Col
             value.shape = None
     name_nodes(graph)
     prepare(model)
+    if fold_constants(model, widen=True):
+        prepare(model)
     _check_operators(graph, path)
     _check_types(graph, path)
     for node in graph:
