@@ -18,15 +18,23 @@ _MOST_BYTES = 1 << 20
 
 
 class _Numbers(click.ParamType[tuple[float, ...]]):
-    """Numbers or fractions with commas between them: `0.485,0.456,0.406`, `1/255`."""
+    """Numbers or fractions with commas between them: `0.485,0.456,0.406`, `1/127.5`."""
 
     name = "numbers"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         try:
-            return tuple(float(Fraction(each)) for each in str(value).split(","))
+            return tuple(map(_number, str(value).split(",")))
         except (ValueError, ZeroDivisionError, OverflowError):
             self.fail(f"{value!r} is no number, such as 0.5 or 1/255, nor a few with commas between them", param, ctx)
+
+
+def _number(text: str) -> float:
+    """A number, or one divided by another."""
+    numerator, slash, denominator = text.partition("/")
+    if "/" in denominator:
+        raise ValueError(text)
+    return float(Fraction(numerator) / Fraction(denominator if slash else 1))
 
 
 _OPTIONS = (

@@ -58,11 +58,11 @@ def golden_vectors(path: Path, content: bytes, inputs: Sequence[Port], outputs: 
     given = found[0] if found else tuple(_noise(rng, port) for port in inputs)
     computed = _computed(path, content, inputs, outputs, given)
     if found is None:
-        golden = Golden(given, computed, "noise of seed 0, and what onnxruntime made of it")
+        golden = Golden(given, computed, "noise of seed 0 against what onnxruntime makes of it")
     else:
         golden = Golden(*found, "the golden vectors beside the model")
     if not all(np.isfinite(array).all() for array in (*golden.inputs, *golden.outputs)):
-        raise InputError(f"{path}: {golden.origin} hold what is no finite number; an app can not be tested by that")
+        raise InputError(f"{path}: not every golden number is finite; an app can not be tested by that")
     _check_fit(folders, golden, computed, outputs)
     return golden
 

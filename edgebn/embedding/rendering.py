@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -31,7 +32,15 @@ def _environment() -> Any:
         autoescape=False,  # noqa: S701  # C, Python and JavaScript; what comes from a model is quoted by tojson
     )
     environment.globals["ports"] = _ports
+    environment.filters["code"] = _code
     return environment
+
+
+def _code(value: str | Sequence[str]) -> str:
+    """A code span of Markdown, fit for a table too: what JSON writes of a text, without its quotes, or of several."""
+    written = json.dumps(value, ensure_ascii=False)
+    within = written[1:-1] if isinstance(value, str) else written
+    return "`" + within.replace("`", r"\u0060").replace("|", r"\u007c") + "`"
 
 
 def _ports(ports: Sequence[Port]) -> str:

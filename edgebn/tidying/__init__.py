@@ -29,7 +29,17 @@ from edgebn.tidying.shapes import forget_shapes, infer_shapes, make_shapes_const
 from edgebn.tidying.states import begin_with_zeros
 from edgebn.tidying.unit_axes import lift_unit_axes, sink_squeezes
 
-__all__ = ["forget_shapes", "in_order_of_use", "infer_shapes", "name_nodes", "prepare", "tidy", "unique", "value_names"]
+__all__ = [
+    "fold_constants",
+    "forget_shapes",
+    "in_order_of_use",
+    "infer_shapes",
+    "name_nodes",
+    "prepare",
+    "tidy",
+    "unique",
+    "value_names",
+]
 
 
 _LONGEST_CHAIN = 8

@@ -31,16 +31,16 @@ _FAILS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError,
 """What onnx's evaluator raises of a node that it does not know, or that is wrong; the runtime's answer counts then."""
 
 
-def fold_constants(model: ir.Model) -> bool:
+def fold_constants(model: ir.Model, *, widen: bool = False) -> bool:
     """Give who reads a node that acts on constants alone its result. Returns whether there was one.
 
-    Not where that would make the file larger: weights that are stored as float16, or that are spread out.
+    Not where that would make the file larger: weights that are spread out, or stored as float16 if not to `widen` them.
     """
     taken, changed = value_names(model.graph), False
     for node in model.graph:
         arrays = [constant(value) for value in node.inputs if value is not None]
         given = [array for array in arrays if array is not None]
-        if not (len(given) == len(arrays) > 0 and _is_worth_it(node, given)):
+        if not (len(given) == len(arrays) > 0 and _is_worth_it(node, given) and (widen or not _widens(node))):
             continue
         for value, result in zip(node.outputs, _results(node, given, model.opset_imports[""]), strict=False):
             known = ir.val(unique(f"{value.name}/constant", taken), const_value=ir.tensor(result))
@@ -67,9 +67,13 @@ def _is_worth_it(node: ir.Node, given: Sequence[np.ndarray]) -> bool:
     is_output = any(value.is_graph_output() for value in node.outputs)
     if (is_output and len(node.outputs) > 1) or not (is_output or any(value.uses() for value in node.outputs)):
         return False
-    stored_small = node.op_type == "Cast" and node.inputs[0] is not None and node.inputs[0].dtype in _STORED_SMALL
     most = max(_SMALL, sum(array.size for array in given))
-    return not stored_small and all(_elements(value.shape) <= most for value in node.outputs)
+    return all(_elements(value.shape) <= most for value in node.outputs)
+
+
+def _widens(node: ir.Node) -> bool:
+    """Whether it casts what is stored as float16."""
+    return node.op_type == "Cast" and node.inputs[0] is not None and node.inputs[0].dtype in _STORED_SMALL
 
 
 def _elements(shape: ir.Shape | None) -> float:

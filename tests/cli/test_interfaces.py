@@ -41,12 +41,23 @@ def test_labels_between_commas(trained: Trained, tmp_path: Path) -> None:
     assert json.loads(metadata(path)["edgebn.labels"]) == list("abcdefghij")
 
 
+@pytest.mark.parametrize(("text", "scale"), [("1/127.5", 1 / 127.5), ("0.5/127.5", 0.5 / 127.5), ("0.25", 0.25)])
+def test_a_fraction_may_have_decimal_points(text: str, scale: float, trained: Trained, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    result = command_line.run("fold-export", trained.keras, "-o", path, "--input", "uint8", "--scale", text)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(metadata(path)["edgebn.input"])["scale"] == scale
+
+
 @pytest.mark.parametrize(
     ("options", "exit_code", "reason"),
     [
         (("--scale", "1/255"), 2, "say --input uint8 as well"),
         ((*PIXELS, "--mean", "a,b"), 2, "'a,b' is no number"),
         (("--input", "uint8", "--scale", "1/0"), 2, "'1/0' is no number"),
+        (("--input", "uint8", "--scale", "1/0.0"), 2, "'1/0.0' is no number"),
+        (("--input", "uint8", "--scale", "1/2/3"), 2, "'1/2/3' is no number"),
+        (("--input", "uint8", "--scale", "1/"), 2, "'1/' is no number"),
         (("--input", "uint8", "--scale", "1,2,3"), 2, "is one number for all channels"),
         (("--input", "int8"), 2, "'int8' is not 'uint8'"),
         (("--layout", "nchw"), 2, "takes [batch, 784], which are no images"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import edgebn
 from edgebn.embedding.targets import TARGETS
 from edgebn.errors import EdgebnError, InputError, UsageError
+from edgebn.loading.onnx_files import open_onnx
+from edgebn.quantizing.half import halved
 from tests.embedding import layers
 from tests.embedding.compiling import compile_c, run
 
@@ -165,13 +169,17 @@ def with_metadata(folder: Path, **metadata: str) -> Path:
 
 
 def test_labels_and_pixels_come_from_the_file(tmp_path: Path) -> None:
-    labels = ["zéro", 'say "one"', "<b>", "*/", "??/", *"56789"]
+    labels = ["zéro", 'say "one"', "</script><b>", "*/", "??/", "a` | _b_", *"6789"]
     path = with_metadata(
         tmp_path, **{"edgebn.labels": json.dumps(labels), "Image.NominalPixelRange": "NominalRange_0_255"}
     )
     for target in TARGETS:
         edgebn.embed(path, target, tmp_path / target)
-        assert "Pixels are scaled so that black is 0 and white is 255." in (tmp_path / target / "README.md").read_text()
+        readme = (tmp_path / target / "README.md").read_text()
+        assert "Pixels are scaled so that black is 0 and white is 255." in readme
+        assert json.loads(re.search(r"^Classes: `([^`]*)`", readme, re.M)[1]) == labels
+    sentence = "\nThe self-test runs the golden vectors beside the model, and exits with 1 on a difference.\n"
+    assert sentence in (tmp_path / "c" / "README.md").read_text()
     page = (tmp_path / "wasm" / "index.html").read_text()
     assert "BLACK = 0.0, WHITE = 255.0" in page
     assert "<b>" not in page.partition("<script>")[2]
@@ -180,6 +188,15 @@ def test_labels_and_pixels_come_from_the_file(tmp_path: Path) -> None:
     main.write_text(f'#include "mlp.h"\n#include <stdio.h>\nint main(void) {{ {loop} return 0; }}\n')
     compile_c("gcc", f"-I{tmp_path / 'c'}", "-o", tmp_path / "main", main, tmp_path / "c" / "mlp.c")
     assert run(tmp_path / "main", folder=tmp_path).splitlines() == labels
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_class_name_breaks_a_readme(target: str, tmp_path: Path) -> None:
+    path = with_metadata(tmp_path, **{"edgebn.labels": json.dumps(["one\n# two", "```", *"23456789"])})
+    edgebn.embed(path, target, tmp_path / "app")
+    lines = (tmp_path / "app" / "README.md").read_text().splitlines()
+    assert sum(line.startswith("Classes: `[") for line in lines) == 1
+    assert not [line for line in lines if line.startswith("# two")]
 
 
 def test_what_the_scores_are_comes_from_the_file(tmp_path: Path) -> None:
@@ -209,7 +226,17 @@ def test_metadata_that_makes_no_sense(key: str, value: str, message: str, tmp_pa
 @pytest.mark.parametrize("shape", [["batch", 3, 2], []])
 def test_golden_vectors_are_made_where_there_are_none(shape: list[int | str], tmp_path: Path) -> None:
     result = edgebn.embed(saved(one_node("Relu", shape), tmp_path), "c", tmp_path / "app")
-    assert (result.golden_samples, result.golden_origin) == (3, "noise of seed 0, and what onnxruntime made of it")
+    assert (result.golden_samples, result.golden_origin) == (3, "noise of seed 0 against what onnxruntime makes of it")
+    compile_c("gcc", "-o", tmp_path / "selftest", *sorted((tmp_path / "app").glob("*.c")))
+    assert run(tmp_path / "selftest", folder=tmp_path).endswith("PASS\n")
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_weights_stored_as_float16_are_float32_in_c(name: str, tmp_path: Path) -> None:
+    model, kept = halved(open_onnx(MLP.parents[1] / name / f"{name}.onnx"))
+    assert kept == ()
+    assert {node.op_type for node in model.graph} > {"Cast"}
+    edgebn.embed(saved(ir.to_proto(model), tmp_path), "c", tmp_path / "app")
     compile_c("gcc", "-o", tmp_path / "selftest", *sorted((tmp_path / "app").glob("*.c")))
     assert run(tmp_path / "selftest", folder=tmp_path).endswith("PASS\n")
 

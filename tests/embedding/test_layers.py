@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +72,27 @@ def opened_again(app: Application) -> Application:
     from edgebn.embedding.application import open_application
 
     return open_application(app.path)  # compiling a graph changes it
+
+
+CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
+
+
+@pytest.mark.parametrize(("compiler", "flags"), [("gcc", ()), ("arm-none-eabi-gcc", CORTEX_M4)])
+def test_the_stack_is_at_most_what_is_said(
+    apps: list[Application], compiler: str, flags: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    compile_c(compiler, "-O3", *flags, "-fstack-usage", "-c", *(app.path.with_suffix(".c") for app in apps))
+    for app in apps:
+        header = app.path.with_suffix(".h").read_text().replace(",", "")
+        said = int(re.search(r"stack +(\d+) bytes", header)[1])
+        lines = (line.split("\t") for line in Path(f"{app.identifier}.su").read_text().splitlines())
+        usage = {place.rpartition(":")[2]: int(size) for place, size, _ in lines}
+        entry = usage.pop(f"{app.identifier}_run")
+        called = {name: size for name, size in usage.items() if not name.startswith("layer_")}
+        layers_own = [size for name, size in usage.items() if name not in called]
+        deepest = entry + max(layers_own, default=0) + max(called.values(), default=0)
+        assert deepest <= said, (app.name, deepest, said)
 
 
 def test_nothing_is_read_or_written_outside(apps: list[Application], tmp_path: Path) -> None:

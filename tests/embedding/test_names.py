@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from pathlib import Path
 
@@ -124,6 +125,18 @@ def test_the_server_of_a_page_survives_any_address(tmp_path: Path) -> None:
         found = run(tool("node"), "asks.mjs", port, folder=folder).split()
         server.terminate()
     assert found == ["404", "404", "404", "404", "200"]
+
+
+def test_a_port_that_can_not_be_had_is_said_in_a_line(tmp_path: Path) -> None:
+    folder = embedded(two_layers("x", "y"), "web", tmp_path)
+    assert "node serve.mjs PORT" in (folder / "README.md").read_text()
+    with socket.create_server(("localhost", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for asked, reason in ((port, "is taken"), ("http", "can not be used (ERR_SOCKET_BAD_PORT)")):
+            command = [tool("node"), "serve.mjs", asked]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+            said = f"port {asked} {reason}; give another one: node serve.mjs PORT\n"
+            assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
 
 
 def test_a_label_that_no_text_can_hold(tmp_path: Path) -> None:

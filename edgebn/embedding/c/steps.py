@@ -59,8 +59,8 @@ class Step:
         return ()
 
     def stack(self) -> int:
-        """Bytes of its arrays on the stack."""
-        return 0
+        """Bytes of arrays on the stack: its own, and those of the kernel that has most."""
+        return max((kernel.stack() for kernel in self.kernels()), default=0)
 
     def replaced(self) -> Buffer | None:
         """What the result may lie in the place of, if that is not read later: it is read element by element."""

@@ -94,18 +94,23 @@ class Tiled(Product):
             last -= (last - first) % tile
         return (first, last) if last - first >= tile else (0, 0)
 
-    def kernels(self) -> Sequence[Kernel]:
-        """The inner loops that it calls."""
+    @cached_property
+    def sizes(self) -> Sequence[int]:
+        """Positions of the tiles of each loop: across, upright, and single ones."""
         if self.pool is None or self.pools_all:
             used = [(self.tile, self.across[1]), (self.upright, self.down[1]), (1, self.has_singles)]
         else:
             used = [(self.tile, 1), (1, self.axes[2].reaches_over)]
-        sizes = sorted({size for size, is_used in used if is_used})
-        return [*(Kernel("accumulate", size, self.block) for size in sizes), *super().kernels()]
+        return [size for size, is_used in used if is_used]
+
+    def kernels(self) -> Sequence[Kernel]:
+        """The inner loops that it calls."""
+        return [*(Kernel("accumulate", size, self.block) for size in sorted({*self.sizes})), *super().kernels()]
 
     def stack(self) -> int:
-        """Bytes of its sums."""
-        return 4 * self.block * (max(self.tile, self.upright if self.down[1] else 1) + (1 if self.pool else 0))
+        """Bytes of the sums of every loop and its kernel: compilers that unroll them give each a place of its own."""
+        copies = sum(Kernel("accumulate", size, self.block).stack() for size in self.sizes)
+        return copies + 4 * self.block * (sum(self.sizes) + (1 if self.pool else 0))
 
     def replaced(self) -> Buffer | None:
         """What is added to it or the like: every element once, as no tiles overlap, and only where its result goes."""

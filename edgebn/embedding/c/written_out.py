@@ -214,8 +214,8 @@ class Vector(Product):
         return {f"{self.name}_weights": np.concatenate([laid.reshape(-1), rest.T.reshape(-1)]), **named_bias(self)}
 
     def stack(self) -> int:
-        """Bytes of its sums."""
-        return 4 * self.channels * LANES
+        """Bytes of its sums, and of its kernel's."""
+        return super().stack() + 4 * self.channels * LANES
 
     def emit(self, code: Code, names: Names) -> None:
         """Write the loops."""
@@ -278,7 +278,7 @@ class Streamed(Step):
         return [*self.convolution.kernels(), *self.product.kernels()]
 
     def stack(self) -> int:
-        """Bytes of its sums."""
+        """Bytes of a row of pixels, and of what its product has."""
         return self.product.stack() + 4 * self.convolution.channels * self.convolution.extents[-1]
 
     def emit(self, code: Code, names: Names) -> None:
