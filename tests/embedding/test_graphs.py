@@ -51,6 +51,17 @@ def integers(*numbers: int) -> np.ndarray:
 
 
 CASES: dict[str, Callable[[], onnx.ModelProto]] = {
+    "one channel, curved before and behind a pool of single positions": lambda: graph(
+        [
+            node("Conv", "xw", "c", pads=[1, 0, 0, 1], strides=[2, 2]),
+            node("HardSwish", "c", "h"),
+            node("AveragePool", "h", "p", kernel_shape=[1, 1]),
+            node("HardSwish", "p"),
+        ],
+        {"x": [1, 8, 8, 10]},
+        {"y": [1, 1, 4, 6]},
+        w=floats(1, 8, 3, 1),
+    ),
     "a flattened image times a vector": lambda: graph(
         [node("Conv", "xw", "c"), node("Flatten", "c", "f"), node("MatMul", "fb")],
         {"x": [1, 2, 5, 5]},

@@ -200,7 +200,12 @@ class Tiled(Product):
     def _pool_tile(
         self, code: Code, names: Names, kind: str, channel: Index, pixel: Index, tile: int, pitch: int
     ) -> None:
-        with code.loop("p", tile) as p, self._channels(code) as c:
+        alone = tile == self.outputs == 1  # then no loop has braces
+        with (
+            _scope(code, needed=alone and bool(self.before)),
+            code.loop("p", tile) as p,
+            self._channels(code) as c,
+        ):
             element = f"sums[{add(multiply(p, self.block), c)}]"
             if self.before:
                 place = Place(add(pixel, multiply(p, pitch)), add(channel, c))
