@@ -51,13 +51,14 @@ def turn_clips_into_relus(ledger: Ledger, preference: Preference) -> None:
     The shift before them goes backward or stays, sign and shift behind them go forward, each as any affine would.
     Of images, sign and shift are a convolution of each channel alone, which runtimes compute together with a Relu,
     in their own layout; Max and Min are not. For that, a clip that folding made may take a node of those that it saved.
+    A clip with the same bounds everywhere is one Clip, which is as fast.
     """
     spare = ledger.saved()
     for node in ledger.view.nodes():
         edit = ledger.router.edit(node)
         last = edit.operators[-1] if edit and edit.operators else None
         halves = clip_as_relu(last) if isinstance(last, Clip) else None
-        if edit is None or not isinstance(halves, tuple):
+        if edit is None or not isinstance(last, Clip) or not isinstance(halves, tuple):
             continue
         shift, sign, outer = halves
         relu = (_for_each_channel(ledger, node, sign), Clip.relu(sign.rank))
@@ -69,10 +70,15 @@ def turn_clips_into_relus(ledger: Ledger, preference: Preference) -> None:
         if isinstance(forward, Stop):
             continue
         gain = ledger.gain(forward)
-        for_speed = preference is not Preference.FEWEST_NODES and last is not edit.original and spare > 0
+        made = last is not edit.original and not _is_one_clip(last)
+        for_speed = preference is not Preference.FEWEST_NODES and made and spare > 0
         if gain < Cost() or (for_speed and isinstance(relu[0], Conv) and gain.nodes <= 1 and gain.elements < 0):
             ledger.router.edits.update(forward.edits)
             spare -= gain.nodes
+
+
+def _is_one_clip(clip: Clip) -> bool:
+    return all(bool((bound == bound.flat[0]).all()) for bound in (clip.lower, clip.upper))
 
 
 def _for_each_channel(ledger: Ledger, node: ir.Node, a: Affine) -> Operator:

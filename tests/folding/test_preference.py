@@ -46,3 +46,16 @@ def test_what_is_left(preference: Preference, scale: tuple[float, ...], expected
     folds = preference in {Preference.USUAL, Preference.FEWEST_NODES}
     assert [type(fate) for fate in planned.fates] == [Folded if folds else Kept]
     graphs.assert_same(source, after, rng.normal(size=(3, 3, 4, 4)).astype(np.float32))
+
+
+def test_a_clip_that_is_the_same_everywhere_is_one_node() -> None:
+    """As Keras writes a PReLU. A convolution of each channel would be one node more, and keep a layout from turning."""
+    text = """(float[batch,3,4,5] x) => (float[batch,3,4,5] y) {
+        p = Relu(x) n = Neg(x) r = Relu(n) s = Mul(r, slope) y = Add(p, s)
+    }"""
+    source = graphs.model(text, slope=np.array((-0.25, 0.5, -1.5)).reshape(3, 1, 1))
+    prepare(source)
+    after = apply(plan(View(source.graph)), source)
+    tidy(after)
+    assert graphs.operators(after) == "Relu Clip Mul Add"
+    graphs.assert_same(source, after, np.random.default_rng(0).normal(size=(3, 3, 4, 5)).astype(np.float32))
