@@ -42,8 +42,10 @@ def tipping(reference: Reference, candidate: Candidate) -> list[Tips]:
 
 
 def _tips(reference: Reference, file: OnnxFile, name: str, run: Callable[[Runtime, Inputs], Outputs]) -> Tips:
-    whole, precision = reference.is_of_whole_arrays, coarsest(file.anatomy.dtypes[name])
-    stepped = partial(_stepped, name in file.anatomy.made_of_floats)
+    whole, stepped = reference.is_of_whole_arrays, partial(_stepped, name in file.anatomy.made_of_floats)
+    if name not in file.anatomy.dtypes:  # the scores that a class is compared by
+        return stepped
+    precision = coarsest(file.anatomy.dtypes[name])
     if name in file.anatomy.choices:
         scores, axis, keeps = file.anatomy.choices[name]
         axis += whole and axis >= 0
