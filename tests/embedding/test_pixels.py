@@ -37,7 +37,7 @@ def test_raw_pixels_in_a_class_out(target: str, pixels: Path, tmp_path: Path) ->
     readme = (tmp_path / "app" / "README.md").read_text()
     assert "Feed raw pixels, from 0 to 255: they are scaled inside of the model. A pixel is gray." in readme
     assert "Images come channel by channel. The output is the number of the class, from 0." in readme
-    assert "Classes: 0, 1, 2, 3," in readme
+    assert 'Classes: `["0", "1", "2", "3", ' in readme
     passes_its_own_test(tmp_path / "app", target, "pixels")
 
 
