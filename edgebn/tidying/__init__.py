@@ -21,6 +21,7 @@ from edgebn.tidying.layout import (
     transposes_to_reshapes,
 )
 from edgebn.tidying.names import in_order_of_use, name_constants, name_nodes, unique, value_names
+from edgebn.tidying.normalisations import join_layer_normalisations, scale_layer_normalisations
 from edgebn.tidying.padding import merge_pads, name_no_axes
 from edgebn.tidying.pools import reductions_to_pools
 from edgebn.tidying.regions import turn_regions
@@ -58,6 +59,7 @@ def prepare(model: ir.Model) -> None:
         infer_shapes(model)
     begin_with_zeros(model.graph)
     name_no_axes(model.graph)
+    join_layer_normalisations(model)
     products_to_gemm(model)
     _shorten(model)
 
@@ -69,6 +71,7 @@ def tidy(model: ir.Model) -> None:
     _shorten(model)
     transposes_into_gemm(model)
     reductions_to_pools(model.graph)
+    scale_layer_normalisations(model.graph)
     drop_duplicates(model)
     common.RemoveUnusedOpsetsPass()(model)
     make_conv_attributes_explicit(model)

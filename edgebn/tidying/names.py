@@ -18,6 +18,8 @@ _ROLES = {
     ("ConvTranspose", 2): "bias",
     ("Gemm", 1): "kernel",
     ("Gemm", 2): "bias",
+    ("LayerNormalization", 1): "scale",
+    ("LayerNormalization", 2): "bias",
     ("MatMul", 1): "kernel",
     ("Max", 1): "lower",
     ("Min", 1): "upper",

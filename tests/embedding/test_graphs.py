@@ -42,6 +42,11 @@ def graph(
     return helper.make_model(built, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def of_opset(version: int, model: onnx.ModelProto) -> onnx.ModelProto:
+    model.opset_import[0].version = version
+    return model
+
+
 def floats(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape).astype(np.float32)
 
@@ -51,6 +56,21 @@ def integers(*numbers: int) -> np.ndarray:
 
 
 CASES: dict[str, Callable[[], onnx.ModelProto]] = {
+    "rows, then images normalised": lambda: graph(
+        [
+            node("LayerNormalization", "xgb", "r", epsilon=0.01),
+            node("Relu", "r", "s"),
+            node("LayerNormalization", "sh", axis=1),
+        ],
+        {"x": (1, 4, 6)},
+        {"y": (1, 4, 6)},
+        g=floats(6),
+        b=floats(6),
+        h=floats(4, 6),
+    ),
+    "normalised as of opset 18": lambda: of_opset(
+        18, graph([node("LayerNormalization", "xgb")], {"x": (1, 6)}, {"y": (1, 6)}, g=floats(6), b=floats(6))
+    ),
     "one channel, curved before and behind a pool of single positions": lambda: graph(
         [
             node("Conv", "xw", "c", pads=[1, 0, 0, 1], strides=[2, 2]),

@@ -15,6 +15,7 @@ from edgebn.embedding.c.functions import FUNCTIONS
 from edgebn.embedding.c.kernels import Kernel
 from edgebn.embedding.c.lowering import Lowering, shape_of
 from edgebn.embedding.c.memory import Buffer, place
+from edgebn.embedding.c.normalisation import spell_out_normalisations
 from edgebn.embedding.c.rules import RULES, unsupported
 from edgebn.embedding.c.steps import Array, Step
 from edgebn.embedding.c.text import Code, literals, wrapped
@@ -180,7 +181,7 @@ def compile_graph(model: ir.Model, path: Path, ports: Sequence[str], public: Col
             value.shape = None
     name_nodes(graph)
     prepare(model)
-    if fold_constants(model, widen=True):
+    if spell_out_normalisations(model) | fold_constants(model, widen=True):
         prepare(model)
     _check_operators(graph, path)
     _check_types(graph, path)
