@@ -7,6 +7,8 @@ and an Unsqueeze before a Pad or Resize, until two of them cancel, or stand at a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx_ir as ir
 
@@ -31,12 +33,69 @@ def lift_unit_axes(graph: ir.Graph) -> None:
 
 
 def sink_squeezes(graph: ir.Graph) -> None:
-    """Let a Squeeze stand behind all that reads it."""
+    """Let a Squeeze stand behind what reads it, as far as that takes no more of them than before."""
     taken = value_names(graph)
-    for node in list(graph):
-        by = _squeezed_alike(node)
+    for region in _squeezed_regions(graph):
+        for node in region.worth_it():
+            _squeeze_behind(graph, node, region.by, taken)
+
+
+@dataclass(eq=False)
+class _Squeezed:
+    """Squeezes that all drop the same axis, what they make, and the nodes, in order, that could act on what they read.
+
+    `values` are also what those nodes make, if it would be squeezed behind them.
+    """
+
+    by: Permutation
+    squeezes: int
+    values: list[ir.Value]
+    nodes: list[ir.Node]
+
+    def worth_it(self) -> list[ir.Node]:
+        """The nodes, without the last ones if too many Squeezes would be left."""
+        nodes = list(self.nodes)
+        while nodes and self._left(set(nodes)) > self.squeezes:
+            nodes.pop()
+        return nodes
+
+    def _left(self, nodes: set[ir.Node]) -> int:
+        """How many tensors somebody still wants squeezed when `nodes` act on what they were before."""
+        outside = {node for node in self.nodes if node not in nodes}
+        made = [value for value in self.values if value.producer() not in outside]
+        return sum(
+            value.is_graph_output() or any(self._wants(use.node, nodes) for use in value.uses()) for value in made
+        )
+
+    def _wants(self, reader: ir.Node, nodes: set[ir.Node]) -> bool:
+        """Whether a Squeeze before `reader` would stay: it joins the same Unsqueeze, or a Reshape to known extents."""
+        extents = list(reader.outputs[0].shape or (None, None))[1:] if _is(reader, *_RESHAPING) else [None]
+        joins = all(isinstance(extent, int) for extent in extents) or _kept(reader) == self.by
+        return reader not in nodes and not joins
+
+
+def _squeezed_regions(graph: ir.Graph) -> list[_Squeezed]:
+    """The connected sets of Squeezes and nodes that could stand before them."""
+    regions: dict[ir.Value, _Squeezed] = {}
+    for node in graph:
+        by, data = _kept(node) if _is(node, "Squeeze") else None, data_inputs(node, 1)
+        found = list(dict.fromkeys(regions.get(value) for value in data))
         if by is not None:
-            _squeeze_behind(graph, node, by, taken)
+            regions[node.outputs[0]] = _Squeezed(by, 1, [node.outputs[0]], [])
+        elif (joined := _joined(found)) is not None and turn(node, joined.by, try_only=True):
+            joined.nodes.append(node)
+            joined.values += () if leaves_rank(node) else node.outputs
+            regions.update(dict.fromkeys(joined.values, joined))
+    return list(dict.fromkeys(regions.values()))
+
+
+def _joined(regions: list[_Squeezed | None]) -> _Squeezed | None:
+    """Regions that meet in a node as one; None if what it reads is not all squeezed alike."""
+    known = [region for region in regions if region is not None]
+    if len(known) < len(regions) or len({region.by for region in known}) != 1:
+        return None
+    values, nodes = ([each for region in known for each in getattr(region, name)] for name in ("values", "nodes"))
+    return _Squeezed(known[0].by, sum(region.squeezes for region in known), values, nodes)
 
 
 def _undoes(node: ir.Node) -> bool:
@@ -49,25 +108,6 @@ def _undoes(node: ir.Node) -> bool:
         and pair == {"Squeeze", "Unsqueeze"}
         and by == _kept(before)
         and not node.outputs[0].is_graph_output()
-    )
-
-
-def _squeezed_alike(node: ir.Node) -> Permutation | None:
-    """By what all that the node reads is squeezed; None if it is not, or the node can not act on what it was before."""
-    data = data_inputs(node, 1)
-    kept = {_kept(producer) if (producer := value.producer()) and _is(producer, "Squeeze") else None for value in data}
-    by = next(iter(kept)) if len(kept) == 1 else None
-    if by is None or not all(_is_free(value, by) for value in data) or not turn(node, by, try_only=True):
-        return None
-    return by
-
-
-def _is_free(squeezed: ir.Value, by: Permutation) -> bool:
-    """Whether nobody needs the Squeeze any more once all of its readers act on what it reads."""
-    readers = [usage.node for usage in squeezed.uses()]
-    return not squeezed.is_graph_output() and all(
-        reader.op_type in _RESHAPING or (data_inputs(reader, 1) and turn(reader, by, try_only=True))
-        for reader in readers
     )
 
 

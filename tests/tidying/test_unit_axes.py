@@ -84,3 +84,35 @@ def test_rows_that_others_need_stay_rows() -> None:
         t = Transpose<perm=[0,2,1]>(a) y = MatMul(t, b)
     }"""
     assert tidied(text, ROWS, **CONSTANTS) == "Unsqueeze Conv Squeeze Relu Transpose MatMul"
+
+
+FORKS = {
+    "two outputs": ("p = Relu(a) y = Sigmoid(p) z = Tanh(p)", "Conv Relu Squeeze Sigmoid Tanh"),
+    "two outputs at once": ("y = Sigmoid(a) z = Tanh(a)", "Conv Squeeze Sigmoid Tanh"),
+    "one that goes on": ("y = Relu(a) u = Unsqueeze(y, high) z = Conv(u, kernel)", "Conv Relu Squeeze Conv"),
+    "one that is an output itself": ("y = Identity(a) p = Relu(a) u = Unsqueeze(p, high) z = Conv(u, kernel)", ""),
+    "one that joins again": (
+        "p = Sigmoid(a) q = Tanh(a) y = Mul(p, q) z = Relu(y)",
+        "Conv Sigmoid Tanh Mul Squeeze Relu",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FORKS)
+def test_no_more_squeezes_than_there_were(case: str) -> None:
+    fork, expected = FORKS[case]
+    z = "float[n,4,1,q] z" if "z = Conv" in fork else "float[n,4,r] z"
+    text = f"""(float[n,4,7] x) => (float[n,4,p] y, {z}) {{
+        r = Unsqueeze(x, high) c = Conv(r, kernel) a = Squeeze(c, high) {fork}
+    }}"""
+    assert tidied(text, ROWS, **CONSTANTS) == f"Unsqueeze {expected or 'Conv Squeeze Relu Conv'}"
+
+
+def test_readers_in_a_body_count() -> None:
+    text = """(float[n,4,7] x, bool[1] b) => (float[n,4,p] y) {
+        r = Unsqueeze(x, high) c = Conv(r, kernel) a = Squeeze(c, high) p = Relu(a) s = Sigmoid(p) t = Tanh(p)
+        y = If(b) <then_branch = g1 () => (float[n,4,p] u) { u = Add(s, p) },
+                   else_branch = g2 () => (float[n,4,p] v) { v = Mul(t, p) }>
+    }"""
+    expected = "Unsqueeze Conv Relu Squeeze Sigmoid Tanh If"
+    assert tidied(text, ROWS, np.array([True]), **CONSTANTS) == expected
