@@ -24,6 +24,7 @@ from edgebn.tidying.names import in_order_of_use, name_constants, name_nodes, un
 from edgebn.tidying.normalisations import join_layer_normalisations, scale_layer_normalisations
 from edgebn.tidying.padding import merge_pads, name_no_axes
 from edgebn.tidying.pools import reductions_to_pools
+from edgebn.tidying.prelus import join_prelus, spell_prelus
 from edgebn.tidying.regions import turn_regions
 from edgebn.tidying.repeats import join_resizes, repeats_to_resizes
 from edgebn.tidying.shapes import forget_shapes, infer_shapes, make_shapes_constant
@@ -60,6 +61,7 @@ def prepare(model: ir.Model) -> None:
     begin_with_zeros(model.graph)
     name_no_axes(model.graph)
     join_layer_normalisations(model)
+    join_prelus(model.graph)
     products_to_gemm(model)
     _shorten(model)
 
@@ -72,6 +74,7 @@ def tidy(model: ir.Model) -> None:
     transposes_into_gemm(model)
     reductions_to_pools(model.graph)
     scale_layer_normalisations(model.graph)
+    spell_prelus(model.graph)
     drop_duplicates(model)
     common.RemoveUnusedOpsetsPass()(model)
     make_conv_attributes_explicit(model)
