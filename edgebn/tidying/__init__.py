@@ -18,6 +18,7 @@ from edgebn.tidying.layout import (
     reshapes_to_transposes,
     transpose_into_product,
     transposes_into_gemm,
+    transposes_out_of_gemm,
     transposes_to_reshapes,
 )
 from edgebn.tidying.names import in_order_of_use, name_constants, name_nodes, unique, value_names
@@ -62,6 +63,7 @@ def prepare(model: ir.Model) -> None:
     name_no_axes(model.graph)
     join_layer_normalisations(model)
     join_prelus(model.graph)
+    transposes_out_of_gemm(model.graph)
     products_to_gemm(model)
     _shorten(model)
 

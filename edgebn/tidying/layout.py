@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from edgebn.tidying.names import value_names
+from edgebn.tidying.names import unique, value_names
 from edgebn.tidying.shapes import is_unknown, write_reshape
 from edgebn.tidying.turning import REDUCTIONS, constant, leaves_rank
 
@@ -56,6 +56,22 @@ def transposes_into_gemm(model: ir.Model) -> None:
         if transpose is not None and permutation(transpose) == (1, 0) and len(transpose.outputs[0].uses()) == 1:
             node.attributes["transA"] = ir.AttrInt64("transA", 1 - node.attributes.get_int("transA", 0))
             node.replace_input_with(0, transpose.inputs[0])
+
+
+def transposes_out_of_gemm(graph: ir.Graph) -> None:
+    """Let a Transpose turn what a Gemm by constant weights turns itself: it may cancel, and folding knows it."""
+    taken = value_names(graph)
+    for node in list(graph):
+        data = node.inputs[0] if _is(node, "Gemm") and node.attributes.get_int("transA", 0) != 0 else None
+        if data is None or data.shape is None or _weights(node) is None:
+            continue
+        transpose = ir.node("Transpose", [data], {"perm": [1, 0]}, name=f"{node.name}/Transpose")
+        turned = transpose.outputs[0]
+        turned.name, turned.type = unique(f"{node.name}/Transpose", taken), data.type
+        turned.shape = ir.Shape([data.shape[1], data.shape[0]])
+        graph.insert_before(node, transpose)
+        node.replace_input_with(0, turned)
+        del node.attributes["transA"]
 
 
 def products_to_gemm(model: ir.Model) -> None:

@@ -334,3 +334,24 @@ def test_two_shifts_before_a_padded_convolution_are_one_add() -> None:
     }"""
     kernel = RNG.standard_normal((8, 8, 3, 3))
     assert folded_alike(text, IMAGE, kernel=kernel, **NORM) == "Sigmoid Add Sigmoid Concat Add Conv"
+
+
+TURNED = {
+    "behind": (
+        "g = Gemm<transA=1, alpha=0.5>(x, weights, bias) y = BatchNormalization(g, scale, shift, mean, variance)",
+        "Gemm",
+    ),
+    "before": (
+        """s = Sigmoid(x) t = Transpose(s) b = BatchNormalization(t, scale, shift, mean, variance) u = Transpose(b)
+        y = Gemm<transA=1>(u, weights, bias)""",
+        "Sigmoid Gemm",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TURNED)
+def test_a_gemm_that_turns_its_matrix_folds_as_any_other(case: str) -> None:
+    text, expected = TURNED[case]
+    x = RNG.standard_normal((4, 3)).astype(np.float32)
+    constants = {**NORM, "weights": RNG.standard_normal((4, 4)), "bias": RNG.standard_normal(4)}
+    assert folded_alike(f"(float[4,n] x) => (float[n,4] y) {{ {text} }}", x, **constants) == expected
