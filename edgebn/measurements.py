@@ -57,7 +57,7 @@ class Precision:
     """A file in fewer bits beside the float32 file that it was made from, which is not written. Sizes in bytes.
 
     Compared on `samples` of `data`, or of random numbers if that is None; the samples that it was calibrated on are
-    not among them, unless there is but one. `kept_in_float32` names weights that float16 can not hold.
+    not among them. `kept_in_float32` names weights that float16 can not hold.
     """
 
     precision: str
@@ -76,6 +76,11 @@ class Precision:
     def is_slower(self) -> bool:
         """Than float32, in three of four rounds at least, by more than chance."""
         return self.timed.ratio.lower_quartile > 1.0 + MARGIN
+
+    @property
+    def is_larger(self) -> bool:
+        """Than float32, as small models are in 8 bits: scales and nodes take more bytes than the weights save."""
+        return self.onnx_bytes >= self.float32_bytes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgebn.benching.contents import side_by_side
-from edgebn.errors import UsageError
+from edgebn.errors import InputError, UsageError
 from edgebn.measurements import Precision
 from edgebn.quantizing.half import halved
 from edgebn.quantizing.integers import Feed, in_integers
@@ -63,7 +63,7 @@ def lowered(name: str, content: bytes, model: ir.Model, precision: str, data: st
     Without data, fp16 is compared on the bundled digits, if the model takes them, or else on random numbers.
 
     Raises:
-        UsageError, InputError: if the data can not be read, or are not the model's.
+        UsageError, InputError: if the data can not be read, or are not the model's, or one sample alone for int8.
         ConversionError: if it can not be quantized.
     """
     file = in_memory(name, content, model)
@@ -71,11 +71,15 @@ def lowered(name: str, content: bytes, model: ir.Model, precision: str, data: st
     opened = open_data(name, float32.inputs, data, outputs=float32.outputs)
     kept: tuple[str, ...] = ()
     if precision == INT8 and opened is not None:
+        if opened.samples == 1:
+            raise InputError(
+                f"{opened.name}: one sample; int8 takes one to be calibrated on, and another to be judged by"
+            )
         made = in_integers(name, content, _feeds(opened, float32))
         smaller = ir.from_proto(onnx.load_from_string(made))
     else:
         smaller, kept = halved(model)
-        made = ir.to_proto(smaller).SerializeToString(deterministic=True)
+        made = _without_shapes(ir.to_proto(smaller)).SerializeToString(deterministic=True)
     runtime = open_runtime(in_memory(name, made, smaller), "all", 1)
     comparing = Comparing(float32, runtime)
     outputs = comparing.take(_compared(opened, file, float32, precision))
@@ -94,6 +98,12 @@ def lowered(name: str, content: bytes, model: ir.Model, precision: str, data: st
         kept_in_float32=kept,
     )
     return Lowered(made, smaller, report)
+
+
+def _without_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the shapes between nodes, constants among them, which every reader infers, and which take up bytes."""
+    proto.graph.ClearField("value_info")
+    return proto
 
 
 def _step(data: Data) -> int:
@@ -116,12 +126,12 @@ def _feeds(data: Data, runtime: Runtime) -> Iterator[Feed]:
 
 
 def _divided(data: Data, *, calibrating: bool) -> Iterator[Chunk]:
-    """Every so many samples, or all others. A single sample is both."""
+    """Every so many samples, or all others."""
     step, seen = _step(data), 0
     for inputs, labels in data.read():
         numbers = np.arange(seen, seen + len(inputs[0]))
         seen += len(numbers)
-        chosen = ((numbers % step == 0) == calibrating) | (data.samples == 1)
+        chosen = (numbers % step == 0) == calibrating
         yield tuple(array[chosen] for array in inputs), None if labels is None else labels[chosen]
 
 

@@ -14,7 +14,11 @@ from tests.benching.models import RELU, least, save
 
 pytestmark = pytest.mark.skipif(memory.available_bytes() is None, reason="this system does not tell what is free")
 
-HUGE = "g (float[batch,4] x) => (float[batch,n] y) { s = ReduceSum(x) n = Constant<value_ints = [1, 70000000000000]>() y = Expand(s, n) }"
+HUGE = """g (float[batch,4] x) => (float[batch,n] y) {
+    s = ReduceSum(x)
+    n = Constant<value_ints = [1, 70000000000000]>()
+    y = Expand(s, n)
+}"""
 
 
 def test_what_onnxruntime_can_not_allocate_is_refused_by_the_memory(tmp_path: Path) -> None:

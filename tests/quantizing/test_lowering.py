@@ -112,11 +112,42 @@ def test_calibration_keeps_what_the_data_reach(trained: Trained, tmp_path: Path)
 
 
 def test_without_labels_there_is_no_accuracy(trained: Trained, tmp_path: Path) -> None:
-    data = npz(tmp_path / "data.npz", x=np.ones((1, 784), np.float32))
+    data = npz(tmp_path / "data.npz", x=np.ones((2, 784), np.float32))
     report = edgebn.fold_export(trained.keras, tmp_path / "model.onnx", precision="int8", data=data)
     assert report.precision is not None
     assert (report.precision.samples, report.precision.calibrated_on) == (1, 1)
     assert report.precision.outputs[0].accuracy is None
+
+
+def test_one_sample_can_not_calibrate_and_judge(trained: Trained, tmp_path: Path) -> None:
+    data = npz(tmp_path / "data.npz", x=np.ones((1, 784), np.float32))
+    with pytest.raises(edgebn.InputError, match=r"data\.npz: one sample; int8 takes one to be calibrated on, and"):
+        edgebn.fold_export(trained.keras, tmp_path / "model.onnx", precision="int8", data=data)
+    assert [path.name for path in tmp_path.iterdir()] == ["data.npz"]
+
+
+def small(folder: Path) -> Path:
+    """A model of which only the kernel of the first layer, 6 × 16, is worth a Cast."""
+    keras = backends.keras()
+    path = folder / "small.keras"
+    keras.Sequential([keras.Input((6,)), keras.layers.Dense(16), keras.layers.Dense(2)]).save(path)
+    return path
+
+
+def test_weights_in_float16_make_no_file_larger(tmp_path: Path) -> None:
+    report = edgebn.fold_export(small(tmp_path), tmp_path / "model.onnx", precision="fp16").precision
+    assert report is not None
+    assert report.onnx_bytes < report.float32_bytes
+    assert not onnx.load(tmp_path / "model.onnx").graph.value_info
+
+
+def test_the_command_line_warns_of_a_file_that_is_no_smaller(tmp_path: Path) -> None:
+    data = npz(tmp_path / "data.npz", x=np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32))
+    options = ("--precision", "int8", "--data", data)
+    result = command_line.run("fold-export", small(tmp_path), "-o", tmp_path / "model.onnx", *options)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "1 sample of data.npz, calibrated on 1 other, " in result.stdout
+    assert "warning: int8 makes the file no smaller than float32 does" in result.stdout
 
 
 def test_a_model_of_no_known_data_is_compared_on_random_numbers(tmp_path: Path) -> None:
