@@ -40,8 +40,9 @@ class Timed:
 class OutputChange:
     """How far one output of a file is from the same in float32, whose largest absolute value is `largest`.
 
-    `changed_labels` counts samples of which the class, or the largest of a row of scores, is another (None where the
-    output is neither); accuracies in [0, 1], None without labels.
+    `changed_labels` counts samples of which the class, or the largest of a row of scores, is another, or a single
+    probability lies on the other side of a half (None where the output is none of these); accuracies in [0, 1], None
+    without labels.
     """
 
     output: str

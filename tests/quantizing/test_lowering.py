@@ -56,6 +56,14 @@ def test_what_makes_no_sense_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_options_that_exclude_each_other_are_named_before_what_lies_in_the_folder(
+    trained: Trained, tmp_path: Path
+) -> None:
+    (tmp_path / "test_data_set_5").mkdir()
+    with pytest.raises(edgebn.UsageError, match="--golden holds for equal files"):
+        edgebn.fold_export(trained.keras, tmp_path / "model.onnx", precision="fp16", golden=1)
+
+
 @pytest.mark.parametrize(("precision", "samples", "calibrated"), [("fp16", 10, 0), ("int8", 5, 5)])
 def test_the_report_says_what_the_files_do(
     precision: str, samples: int, calibrated: int, trained: Trained, tmp_path: Path
@@ -98,6 +106,30 @@ def test_a_class_is_a_label(precision: str, trained: Trained, tmp_path: Path) ->
     (change,) = report.precision.outputs
     assert change.changed_labels == (ours != float32).sum()
     assert (change.accuracy, change.float32_accuracy) == ((ours == y).mean(), (float32 == y).mean())
+
+
+@pytest.mark.parametrize(("activation", "output"), [("sigmoid", None), ("sigmoid", "logits"), (None, None)])
+def test_a_probability_alone_says_yes_or_no(activation: str | None, output: str | None, tmp_path: Path) -> None:
+    keras, rng = backends.keras(), np.random.default_rng(0)
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((40,)), keras.layers.Dense(40, "relu"), keras.layers.Dense(1, activation=activation)]
+    )
+    x, y = rng.normal(size=(400, 40)).astype(np.float32), rng.integers(0, 2, 400)
+    data, path = npz(tmp_path / "data.npz", x=x, y=y), tmp_path / "model.onnx"
+    wanted = edgebn.Interface(output=output)
+    edgebn.fold_export(model, tmp_path / "float32.onnx", interface=wanted)
+    report = edgebn.fold_export(model, path, precision="int8", data=data, interface=wanted).precision
+    assert report is not None
+    (change,) = report.outputs
+    if activation is None:  # a regression, of which nothing says where yes begins
+        assert (change.changed_labels, change.accuracy, change.float32_accuracy) == (None, None, None)
+        return
+    half = 0.0 if output else 0.5
+    ours, float32 = (run(each, x[1::2])[:, 0] > half for each in (path, tmp_path / "float32.onnx"))
+    assert 20 < float32.sum() < 180
+    assert change.changed_labels == (ours != float32).sum()
+    assert (change.accuracy, change.float32_accuracy) == ((ours == y[1::2]).mean(), (float32 == y[1::2]).mean())
 
 
 def test_calibration_keeps_what_the_data_reach(trained: Trained, tmp_path: Path) -> None:
