@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +13,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgebn.benching.contents import side_by_side
+from edgebn.benching.contents import USUAL_EXTENTS, side_by_side
 from edgebn.errors import InputError, UsageError
 from edgebn.interface import recorded
 from edgebn.measurements import Precision
@@ -21,7 +23,7 @@ from edgebn.quantizing.measuring import Comparing, Inputs, in_whole_batches
 from edgebn.verifying.data import Data, open_data
 from edgebn.verifying.endings import endings
 from edgebn.verifying.onnx_files import OnnxFile, in_memory
-from edgebn.verifying.probes import NORMAL, Plan, random_probe
+from edgebn.verifying.probes import NORMAL, Plan, random_probe, uniform
 from edgebn.verifying.sessions import Runtime, open_runtime
 
 FLOAT32, FLOAT16, INT8 = PRECISIONS = ("fp32", "fp16", "int8")
@@ -85,7 +87,7 @@ def lowered(name: str, content: bytes, model: ir.Model, precision: str, data: st
     runtime = open_runtime(in_memory(name, made, smaller), "all", 1)
     comparing = Comparing(float32, runtime, _thresholds(name, model))
     outputs = comparing.take(_compared(opened, file, float32, precision))
-    float32_timed, timed = side_by_side([content, made])
+    float32_timed, timed = side_by_side([content, made], () if opened is None else opened.sizes)
     report = Precision(
         precision=precision,
         data=None if opened is None else opened.name,
@@ -147,9 +149,21 @@ def _divided(data: Data, *, calibrating: bool) -> Iterator[Chunk]:
 def _compared(data: Data | None, file: OnnxFile, runtime: Runtime, precision: str) -> Iterator[Chunk]:
     """What to compare on: the data, without what int8 has been calibrated on; random numbers if there are none."""
     if data is None:
-        plan = Plan(runtime.inputs, file.anatomy.index_ranges, 0, _RANDOM, fixed_batch=runtime.inputs[0].shape[0])
-        yield random_probe(plan, NORMAL).inputs, None
+        yield _random(file, runtime), None
     elif precision == INT8:
         yield from _divided(data, calibrating=False)
     else:
         yield from data.read()
+
+
+def _random(file: OnnxFile, runtime: Runtime) -> Inputs:
+    """Random numbers; what may vary is as long as the first usual length that the file runs on."""
+    batch = runtime.inputs[0].shape[0]
+    plan = Plan(runtime.inputs, file.anatomy.index_ranges, 0, _RANDOM, fixed_batch=batch)
+    if plan.has_varying_extents:
+        for extent in USUAL_EXTENTS:
+            sized = replace(plan, given_sizes=uniform(runtime.inputs, extent))
+            with suppress(InputError):
+                runtime.run(random_probe(sized, NORMAL, samples=batch or 1).inputs, batch or 1)
+                return random_probe(sized, NORMAL).inputs
+    return random_probe(plan, NORMAL).inputs

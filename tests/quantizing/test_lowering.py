@@ -182,6 +182,28 @@ def test_the_command_line_warns_of_a_file_that_is_no_smaller(tmp_path: Path) -> 
     assert "warning: int8 makes the file no smaller than float32 does" in result.stdout
 
 
+@pytest.fixture(scope="module")
+def of_any_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of images of any size from 40 × 40 on: 32 × 32 are too small for it."""
+    keras = backends.keras()
+    path = tmp_path_factory.mktemp("any") / "model.keras"
+    layers = [keras.layers.Conv2D(4, 40), keras.layers.BatchNormalization(), keras.layers.GlobalAveragePooling2D()]
+    keras.Sequential([keras.Input((None, None, 3)), *layers]).save(path)
+    return path
+
+
+@pytest.mark.parametrize("options", [{"tune": True}, {"precision": "fp16"}, {"precision": "int8", "data": True}])
+def test_extents_that_vary_are_such_that_the_model_runs(
+    options: dict[str, Any], of_any_size: Path, tmp_path: Path
+) -> None:
+    if "data" in options:
+        x = np.random.default_rng(0).uniform(size=(4, 41, 43, 3)).astype(np.float32)
+        options = {**options, "data": npz(tmp_path / "data.npz", x=x)}
+    report = edgebn.fold_export(of_any_size, tmp_path / "model.onnx", **options)
+    assert report.precision is None or report.precision.outputs[0].max_abs > 0.0
+    assert report.inputs == {"input": ("batch", "height", "width", 3)}
+
+
 def test_a_model_of_no_known_data_is_compared_on_random_numbers(tmp_path: Path) -> None:
     keras = backends.keras()
     model = keras.Sequential([keras.Input((16, 8, 3)), keras.layers.Conv2D(16, 3), keras.layers.Flatten()])
