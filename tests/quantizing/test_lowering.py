@@ -266,6 +266,13 @@ def test_verify_says_that_it_differs_and_by_how_much(trained: Trained, tmp_path:
     assert edgebn.verify(trained.keras, path, atol=2.0 * verdict.smallest_atol).passed
 
 
+def test_what_is_quantized_already_is_refused(trained: Trained, tmp_path: Path) -> None:
+    edgebn.fold_export(trained.onnx, tmp_path / "int8.onnx", precision="int8", data="mnist-mini")
+    with pytest.raises(edgebn.ConversionError, match=r"int8\.onnx: is quantized already; give the model in float32"):
+        edgebn.fold_export(tmp_path / "int8.onnx", tmp_path / "again.onnx", precision="int8", data="mnist-mini")
+    assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]
+
+
 def test_what_can_not_be_quantized_is_refused(trained: Trained) -> None:
     with pytest.raises(edgebn.ConversionError, match="can not quantize it"):
         in_integers("model", trained.onnx.read_bytes(), iter(()))
