@@ -23,7 +23,7 @@ import onnx
 
 from edgebn.benching.inputs import draw
 from edgebn.benching.sessions import open_session
-from edgebn.errors import EdgebnError, InputError
+from edgebn.errors import InputError
 
 _STATUS = Path("/proc/self/status")
 _FREE = Path("/proc/meminfo")
@@ -78,7 +78,7 @@ def _measured(
     _take_no_more_than_there_is(threads)
     try:
         _run(path, batch_size, threads, extents, seed)
-    except EdgebnError as error:
+    except InputError as error:
         return str(error)
     except MemoryError:
         return _too_large(path, batch_size)

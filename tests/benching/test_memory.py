@@ -76,3 +76,9 @@ def test_all_files_must_fit_side_by_side(tmp_path: Path, monkeypatch: pytest.Mon
         least(first, second, batch_sizes=(60,))
     with pytest.raises(UsageError, match="take 200 MiB"):
         least(first, second, batch_sizes=(50,), threads=(1, 2))
+
+
+def test_inputs_that_are_too_large_are_a_wrong_call(tmp_path: Path) -> None:
+    path = save(tmp_path / "model.onnx", RELU.replace("4]", "4000]"))
+    with pytest.raises(UsageError, match=r"inputs of \[\(1000000, 4000\)\] take too much memory; choose smaller"):
+        least(path, batch_sizes=(1_000_000,))
