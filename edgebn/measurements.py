@@ -40,8 +40,9 @@ class Timed:
 class OutputChange:
     """How far one output of a file is from the same in float32, whose largest absolute value is `largest`.
 
-    `changed_labels` counts samples of which the class, or the largest of a row of scores, is another (None where the
-    output is neither); accuracies in [0, 1], None without labels.
+    `changed_labels` counts samples of which the class, or the largest of a row of scores, is another, or a single
+    probability lies on the other side of a half (None where the output is none of these); accuracies in [0, 1], None
+    without labels.
     """
 
     output: str
@@ -57,7 +58,7 @@ class Precision:
     """A file in fewer bits beside the float32 file that it was made from, which is not written. Sizes in bytes.
 
     Compared on `samples` of `data`, or of random numbers if that is None; the samples that it was calibrated on are
-    not among them, unless there is but one. `kept_in_float32` names weights that float16 can not hold.
+    not among them. `kept_in_float32` names weights that float16 can not hold.
     """
 
     precision: str
@@ -76,6 +77,11 @@ class Precision:
     def is_slower(self) -> bool:
         """Than float32, in three of four rounds at least, by more than chance."""
         return self.timed.ratio.lower_quartile > 1.0 + MARGIN
+
+    @property
+    def is_larger(self) -> bool:
+        """Than float32, as small models are in 8 bits: scales and nodes take more bytes than the weights save."""
+        return self.onnx_bytes >= self.float32_bytes
 
 
 @dataclasses.dataclass(frozen=True)

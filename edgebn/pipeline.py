@@ -86,9 +86,9 @@ def fold_export(
             files.check_writable(path)
     if certificate_path is not None and not verify:
         raise UsageError(f"{certificate_path}: a certificate says what was verified; leave --no-verify out")
+    check_precision(precision, data, golden=golden, certificate=certificate)
     check_golden(out_path.parent, golden)
     check_not_of_another(out_path, golden)
-    check_precision(precision, data, golden=golden, certificate=certificate)
     graph = open_graph(model_or_path, opset=opset, trust=trust, interface=interface)
     check_distinct([model_or_path], [out_path, report_path, certificate_path], data)
     preference, tuning = tuned(lambda each: _folded(graph, each)[1]) if tune else (Preference.USUAL, None)

@@ -316,6 +316,14 @@ def test_what_does_not_fit_the_model(wrong: Interface, reason: str, tmp_path: Pa
         edgebn.fold_export(colours(), tmp_path / "model.onnx", interface=wrong)
 
 
+def test_one_score_takes_one_label(tmp_path: Path) -> None:
+    model = colours(activation=None, classes=1)
+    with pytest.raises(UsageError, match="has 1 score, which takes one label, but 2 labels were given"):
+        edgebn.fold_export(model, tmp_path / "model.onnx", interface=Interface(labels=("no", "yes")))
+    edgebn.fold_export(model, tmp_path / "model.onnx", interface=Interface(labels=("yes",)))
+    assert metadata(tmp_path / "model.onnx")["edgebn.labels"] == '["yes"]'
+
+
 def test_models_without_an_image_or_a_class(tmp_path: Path) -> None:
     layers, path = keras_models.layers(), tmp_path / "model.onnx"
     image, other = layers.Input((6, 6, 3), name="image"), layers.Input((4,), name="other")

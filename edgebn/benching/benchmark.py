@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgebn import files
 from edgebn.benching.inputs import draw, fixed_batch, symbols
-from edgebn.benching.memory import peak_bytes
+from edgebn.benching.memory import available_bytes, peak_bytes
 from edgebn.benching.plot import check_plotting, drawn
 from edgebn.benching.sessions import open_session
 from edgebn.benching.timing import Call, Samples, interleaved
@@ -58,14 +58,14 @@ def bench(
         batch_sizes: samples in a call. A file whose first axis is fixed is run at that size alone.
         threads: how many threads onnxruntime may use inside of an operator.
         extents: symbolic extents other than the batch's, by name; an axis without a name is `INPUT.AXIS`. Default: 32.
-        seconds: about how long to measure, in all.
+        seconds: about how long to measure, in all; each call five times at least.
         seed: of the random inputs and of the order.
         output: where to write the returned record as JSON, if anywhere.
         plot: where to draw it as SVG, if anywhere. Needs matplotlib.
 
     Raises:
         UsageError: if there is nothing to read at a path, nowhere to write, or a number makes no sense.
-        InputError: if a file is no ONNX model, or onnxruntime can not load it or run it.
+        InputError: if a file is no ONNX model, or onnxruntime can not load it or run it in the memory that is free.
         OutputError: if writing fails.
     """
     models, extents = [Path(path) for path in paths], dict(extents or {})
@@ -75,6 +75,8 @@ def bench(
     _check(models, batch_sizes, threads, seconds, targets)
     settings = _settings(models, batch_sizes, threads, extents)
     sizes = [_size(path) for path in models]
+    peaks = [_peaks(path, own, extents, seed) for path, own in zip(models, settings, strict=True)]
+    _check_memory(peaks)
     creations = _creations(models, threads[0], _CREATION_SHARE * seconds, seed)
     timings = _timings(models, settings, extents, (1.0 - _CREATION_SHARE) * seconds, seed)
     record = Benchmark(
@@ -86,11 +88,10 @@ def bench(
                 creation=creation.latency(),
                 creation_ratio=creation.ratio_to(creations[0]),
                 runs=tuple(
-                    _run(path, setting, timed, timings[0].get(setting), extents, seed)
-                    for setting, timed in timing.items()
+                    _run(setting, timed, timings[0].get(setting), peak[setting]) for setting, timed in timing.items()
                 ),
             )
-            for path, size, creation, timing in zip(models, sizes, creations, timings, strict=True)
+            for path, size, peak, creation, timing in zip(models, sizes, peaks, creations, timings, strict=True)
         ),
         extents=extents,
         seconds=seconds,
@@ -157,6 +158,26 @@ def _settings(
     ]
 
 
+def _peaks(path: Path, settings: Sequence[Setting], extents: Mapping[str, int], seed: int) -> dict[Setting, int | None]:
+    """The peak memory at each setting, measured before this process runs what it may have no memory for."""
+    return {each: peak_bytes(path, each.batch_size, each.threads, extents, seed) for each in settings}
+
+
+def _check_memory(peaks: Iterable[Mapping[Setting, int | None]]) -> None:
+    """Raise UsageError if all files do not fit side by side; a session keeps what its largest batch took."""
+    sessions: dict[tuple[int, int], int] = {}
+    for index, peak in enumerate(peaks):
+        for setting, taken in peak.items():
+            session = (index, setting.threads)
+            sessions[session] = max(sessions.get(session, 0), taken or 0)
+    needed, free = sum(sessions.values()), available_bytes()
+    if free is not None and needed > free:
+        raise UsageError(
+            f"side by side the files take {needed >> 20:,} MiB of memory, and {free >> 20:,} MiB are free; "
+            "choose fewer files or threads, or smaller batches"
+        )
+
+
 def _creations(models: Sequence[Path], threads: int, seconds: float, seed: int) -> list[Samples]:
     """Samples of making a session of each file."""
     return interleaved([[partial(open_session, path, threads) for path in models]], seconds=seconds, seed=seed)[0]
@@ -185,9 +206,7 @@ def _timings(
     return timings
 
 
-def _run(
-    path: Path, setting: Setting, timed: Samples, reference: Samples | None, extents: Mapping[str, int], seed: int
-) -> Run:
+def _run(setting: Setting, timed: Samples, reference: Samples | None, peak: int | None) -> Run:
     latency = timed.latency()
     return Run(
         batch_size=setting.batch_size,
@@ -195,7 +214,7 @@ def _run(
         latency=latency,
         throughput=setting.batch_size / latency.median,
         ratio=None if reference is None else timed.ratio_to(reference),
-        peak_bytes=peak_bytes(path, setting.batch_size, setting.threads, extents, seed),
+        peak_bytes=peak,
     )
 
 

@@ -11,8 +11,16 @@ from edgebn.errors import UsageError
 from edgebn.measurements import Run
 from edgebn.report import Benchmark
 
-_STYLE = {"svg.hashsalt": "edgebn", "font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False}
-_WIDTH = 9.0
+_STYLE = {
+    "svg.hashsalt": "edgebn",
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.parse_math": False,  # a file's name may have two dollars
+}
+_WIDTH = 9.0  # inches, with names of so many characters, and for each one more of them in both columns:
+_CHARACTERS = 14
+_CHARACTER = 0.08
 _ROW = 0.32  # inches for each file in a panel, and as a frame around it:
 _FRAME = 0.9
 
@@ -43,13 +51,25 @@ def drawn(record: Benchmark) -> bytes:
     rows = -(-(len(settings) + 3) // 2)
     stream = io.BytesIO()
     with mpl.rc_context(_STYLE):
-        figure = Figure((_WIDTH, rows * (_FRAME + _ROW * len(record.files))), layout="constrained")
+        figure = Figure((_width(record), rows * (_FRAME + _ROW * len(record.files))), layout="constrained")
         panels = list(figure.subplots(rows, 2, squeeze=False).flat)
         for panel, setting in zip(panels, settings, strict=False):
             _latency_panel(panel, record, setting)
         _other_panels(panels[len(settings) :], record)
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()
+
+
+def _width(record: Benchmark) -> float:
+    """Inches, so that the names leave the panels, and what is written above and below them, as wide as they are."""
+    return _WIDTH + 2.0 * _CHARACTER * max(0, max(map(len, _names(record))) - _CHARACTERS)
+
+
+def _names(record: Benchmark) -> list[str]:
+    """Those of the files, without their folders where all are different; else as they were given."""
+    given = [file.onnx_model for file in record.files]
+    short = [PurePath(each).name for each in given]
+    return short if len(set(short)) == len(set(given)) else given
 
 
 def _latency_panel(panel: Any, record: Benchmark, setting: tuple[int, int]) -> None:
@@ -88,7 +108,11 @@ def _other_panels(panels: Sequence[Any], record: Benchmark) -> None:
     _bars(size, record, [file.onnx_bytes / 1e3 for file in record.files])
     size.set_title("file size", loc="left")
     size.set_xlabel("kB")
-    _bars(memory, record, [max(run.peak_bytes or 0 for run in file.runs) / 1e6 for file in record.files])
+    peaks = [
+        max((run.peak_bytes for run in file.runs if run.peak_bytes is not None), default=None) for file in record.files
+    ]
+    known = ["unknown" if peak is None else f"{peak / 1e6:,.3g}" for peak in peaks]
+    _bars(memory, record, [(peak or 0) / 1e6 for peak in peaks], known)
     memory.set_title("peak memory, largest batch", loc="left")
     memory.set_xlabel("MB beyond a file without weights")
     for panel in empty:
@@ -96,7 +120,7 @@ def _other_panels(panels: Sequence[Any], record: Benchmark) -> None:
 
 
 def _bars(panel: Any, record: Benchmark, lengths: Sequence[float], labels: Sequence[str] = ()) -> None:
-    names = [PurePath(file.onnx_model).name for file in record.files]
+    names = _names(record)
     shown = labels or [f"{length:,.3g}" for length in lengths]
     panel.barh(range(len(names)), lengths, color=[f"C{row % 10}" for row in range(len(names))], alpha=0.7)
     panel.set_yticks(range(len(names)), [f"{name}  {label}".rstrip() for name, label in zip(names, shown, strict=True)])

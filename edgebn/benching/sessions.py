@@ -14,6 +14,7 @@ from edgebn.benching.inputs import Input
 from edgebn.errors import InputError
 
 Feed = Mapping[str, NDArray[Any]]
+_NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +41,10 @@ class Session:
             call()
         except backends.onnxruntime_errors() as error:
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feed.items())
+            short = any(words in str(error) for words in _NO_MEMORY)
+            reason = "it takes more memory than is free" if short else _one_line(error)
             raise InputError(
-                f"{self.path}: onnxruntime can not run it on {shapes}: {_one_line(error)}; "
+                f"{self.path}: onnxruntime can not run it on {shapes}: {reason}; "
                 "--extent sets an extent, --batch-sizes the batches"
             ) from error
         return call

@@ -1,8 +1,9 @@
 """The loop that times calls in turn, so that what else the machine does meets all of them alike.
 
 A round visits every group, in an order shuffled anew, and every call of a group, shuffled too. A visit is a block:
-calls that are not timed, until caches, clock rate and threads have settled, and then samples. What is compared are the
-blocks of one round, which lie milliseconds apart: r = median(block) / median(block of the reference).
+calls that are not timed, until caches, clock rate and threads have settled, and then samples; long calls settle in
+their own first milliseconds. What is compared are the blocks of one round, which lie milliseconds apart:
+r = median(block) / median(block of the reference).
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ CLOCK_READINGS = 200
 
 _WARM_UP_SECONDS = 2e-3
 _BLOCK_SECONDS = 10e-3
+_LONG_SECONDS = 0.2
+"""Of a call so long, what settles in the first milliseconds is no part that counts: it needs no calls before it."""
+
 _LEAST_ROUNDS = 5
 _LEAST_SECONDS = 1e-7  # no call from Python is faster
 
@@ -66,13 +70,15 @@ class _Timed:
 
     call: Call
     clock: Clock
+    is_long: bool
     repetitions: int
     samples: int
     blocks: list[NDArray[np.float64]] = field(default_factory=list)
 
     def visit(self) -> None:
         """Warm up, and time one block."""
-        _warm_up(self.call)
+        if not self.is_long:
+            _warm_up(self.call)
         self.blocks.append(np.array([_sample(self.call, self.clock, self.repetitions) for _ in range(self.samples)]))
 
 
@@ -106,11 +112,14 @@ def _round(timed: Sequence[Sequence[_Timed]], order: random.Random) -> None:
 
 
 def _calibrated(call: Call, clock: Clock) -> _Timed:
+    started = perf_counter()
     call()  # the first call plans memory
+    if perf_counter() - started > _LONG_SECONDS:
+        return _Timed(call, clock, True, 1, 1)
     reading = min(-clock() + clock() for _ in range(CLOCK_READINGS))
     seconds = max(min(_sample(call, clock, 1) for _ in range(3)) - reading, _LEAST_SECONDS)
     repetitions = max(1, math.ceil(CLOCK_READINGS * reading / seconds))
-    return _Timed(call, clock, repetitions, max(1, int(_BLOCK_SECONDS / (seconds * repetitions))))
+    return _Timed(call, clock, False, repetitions, max(1, int(_BLOCK_SECONDS / (seconds * repetitions))))
 
 
 def _warm_up(call: Call) -> None:

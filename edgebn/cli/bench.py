@@ -49,7 +49,13 @@ class _Extent(click.ParamType[Any]):
     multiple=True,
     help="A symbolic extent but the batch's, by its name or INPUT.AXIS; may be repeated.  [default: 32]",
 )
-@click.option("--seconds", type=float, default=10.0, show_default=True, help="About how long to measure, in all.")
+@click.option(
+    "--seconds",
+    type=float,
+    default=10.0,
+    show_default=True,
+    help="About how long to measure, in all; five calls at least.",
+)
 @options.seed("the random inputs and of the order")
 @click.option("--json", "as_json", is_flag=True, help="Print every number as JSON.")
 @click.option("-o", "--output", type=options.PATH, help="Where to write the record, as JSON.")

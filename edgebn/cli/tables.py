@@ -50,8 +50,11 @@ def rounded_up(value: float) -> str:
 
 
 def size(count: int) -> str:
-    """A number of bytes: `204.8 kB`."""
-    return f"{count / 1000:,.1f} kB"
+    """A number of bytes: `204.8 kB`, `9,300.0 kB`, and from there on `10.2 MB`."""
+    for unit, factor in (("kB", 1e3), ("MB", 1e6)):
+        if count < 1e4 * factor:
+            return f"{count / factor:,.1f} {unit}"
+    return f"{count / 1e9:,.1f} GB"
 
 
 def operators(nodes: Sequence[str]) -> str:

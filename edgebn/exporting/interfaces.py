@@ -156,7 +156,8 @@ def _initializer(graph: ir.Graph, name: str, value: np.ndarray) -> ir.Value:
 def _check_labels(name: str, model: ir.Model, interface: Interface) -> None:
     classes = _scores(name, model.graph)
     if interface.labels and len(interface.labels) != classes:
-        raise UsageError(f"{name}: has {classes} classes, but {len(interface.labels)} labels were given")
+        scores = "1 score, which takes one label" if classes == 1 else f"{classes} classes"
+        raise UsageError(f"{name}: has {scores}, but {len(interface.labels)} labels were given")
 
 
 def _scores(name: str, graph: ir.Graph) -> int:

@@ -25,6 +25,7 @@ _OPERATORS = (
     *("MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Split", "Slice", "Gather", "Pad", "Resize"),
     *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"),
 )
+_QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _FAILS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, AssertionError)
 
 
@@ -32,10 +33,12 @@ def in_integers(name: str, content: bytes, feeds: Iterator[Feed]) -> bytes:
     """The model of `content` in 8 bits, calibrated on `feeds`; metadata and producer stay. The same gives the same.
 
     Raises:
-        ConversionError: if onnxruntime's quantizer can not do it.
+        ConversionError: if onnxruntime's quantizer can not do it, or has done it already.
     """
     quantization = backends.onnxruntime_quantization()
     given = onnx.load_from_string(content)
+    if any(node.op_type in _QUANTIZED for node in given.graph.node):
+        raise ConversionError(f"{name}: is quantized already; give the model in float32")
     with tempfile.TemporaryDirectory() as folder, backends.unlogged():
         described, quantized = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
         described.write_bytes(onnx.shape_inference.infer_shapes(given, data_prop=True).SerializeToString())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,15 +13,17 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgebn.benching.contents import side_by_side
-from edgebn.errors import UsageError
+from edgebn.benching.contents import USUAL_EXTENTS, side_by_side
+from edgebn.errors import InputError, UsageError
+from edgebn.interface import recorded
 from edgebn.measurements import Precision
 from edgebn.quantizing.half import halved
 from edgebn.quantizing.integers import Feed, in_integers
 from edgebn.quantizing.measuring import Comparing, Inputs, in_whole_batches
 from edgebn.verifying.data import Data, open_data
+from edgebn.verifying.endings import endings
 from edgebn.verifying.onnx_files import OnnxFile, in_memory
-from edgebn.verifying.probes import NORMAL, Plan, random_probe
+from edgebn.verifying.probes import NORMAL, Plan, random_probe, uniform
 from edgebn.verifying.sessions import Runtime, open_runtime
 
 FLOAT32, FLOAT16, INT8 = PRECISIONS = ("fp32", "fp16", "int8")
@@ -63,7 +67,7 @@ def lowered(name: str, content: bytes, model: ir.Model, precision: str, data: st
     Without data, fp16 is compared on the bundled digits, if the model takes them, or else on random numbers.
 
     Raises:
-        UsageError, InputError: if the data can not be read, or are not the model's.
+        UsageError, InputError: if the data can not be read, or are not the model's, or one sample alone for int8.
         ConversionError: if it can not be quantized.
     """
     file = in_memory(name, content, model)
@@ -71,15 +75,19 @@ def lowered(name: str, content: bytes, model: ir.Model, precision: str, data: st
     opened = open_data(name, float32.inputs, data, outputs=float32.outputs)
     kept: tuple[str, ...] = ()
     if precision == INT8 and opened is not None:
+        if opened.samples == 1:
+            raise InputError(
+                f"{opened.name}: one sample; int8 takes one to be calibrated on, and another to be judged by"
+            )
         made = in_integers(name, content, _feeds(opened, float32))
         smaller = ir.from_proto(onnx.load_from_string(made))
     else:
         smaller, kept = halved(model)
-        made = ir.to_proto(smaller).SerializeToString(deterministic=True)
+        made = _without_shapes(ir.to_proto(smaller)).SerializeToString(deterministic=True)
     runtime = open_runtime(in_memory(name, made, smaller), "all", 1)
-    comparing = Comparing(float32, runtime)
+    comparing = Comparing(float32, runtime, _thresholds(name, model))
     outputs = comparing.take(_compared(opened, file, float32, precision))
-    float32_timed, timed = side_by_side([content, made])
+    float32_timed, timed = side_by_side([content, made], () if opened is None else opened.sizes)
     report = Precision(
         precision=precision,
         data=None if opened is None else opened.name,
@@ -94,6 +102,19 @@ def lowered(name: str, content: bytes, model: ir.Model, precision: str, data: st
         kept_in_float32=kept,
     )
     return Lowered(made, smaller, report)
+
+
+def _thresholds(name: str, model: ir.Model) -> dict[int, float]:
+    """Above what a single score says yes, by the output's position: a probability, or the logit that stands for it."""
+    if recorded(model.metadata_props, name).output == "logits":
+        return {0: 0.0}
+    return {position: 0.5 for position, ending in endings(model).items() if ending.kind == "Sigmoid"}
+
+
+def _without_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the shapes between nodes, constants among them, which every reader infers, and which take up bytes."""
+    proto.graph.ClearField("value_info")
+    return proto
 
 
 def _step(data: Data) -> int:
@@ -116,21 +137,33 @@ def _feeds(data: Data, runtime: Runtime) -> Iterator[Feed]:
 
 
 def _divided(data: Data, *, calibrating: bool) -> Iterator[Chunk]:
-    """Every so many samples, or all others. A single sample is both."""
+    """Every so many samples, or all others."""
     step, seen = _step(data), 0
     for inputs, labels in data.read():
         numbers = np.arange(seen, seen + len(inputs[0]))
         seen += len(numbers)
-        chosen = ((numbers % step == 0) == calibrating) | (data.samples == 1)
+        chosen = (numbers % step == 0) == calibrating
         yield tuple(array[chosen] for array in inputs), None if labels is None else labels[chosen]
 
 
 def _compared(data: Data | None, file: OnnxFile, runtime: Runtime, precision: str) -> Iterator[Chunk]:
     """What to compare on: the data, without what int8 has been calibrated on; random numbers if there are none."""
     if data is None:
-        plan = Plan(runtime.inputs, file.anatomy.index_ranges, 0, _RANDOM, fixed_batch=runtime.inputs[0].shape[0])
-        yield random_probe(plan, NORMAL).inputs, None
+        yield _random(file, runtime), None
     elif precision == INT8:
         yield from _divided(data, calibrating=False)
     else:
         yield from data.read()
+
+
+def _random(file: OnnxFile, runtime: Runtime) -> Inputs:
+    """Random numbers; what may vary is as long as the first usual length that the file runs on."""
+    batch = runtime.inputs[0].shape[0]
+    plan = Plan(runtime.inputs, file.anatomy.index_ranges, 0, _RANDOM, fixed_batch=batch)
+    if plan.has_varying_extents:
+        for extent in USUAL_EXTENTS:
+            sized = replace(plan, given_sizes=uniform(runtime.inputs, extent))
+            with suppress(InputError):
+                runtime.run(random_probe(sized, NORMAL, samples=batch or 1).inputs, batch or 1)
+                return random_probe(sized, NORMAL).inputs
+    return random_probe(plan, NORMAL).inputs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ class _Tally:
     """Of one output, as samples stream by."""
 
     output: str
+    threshold: float | None = None
     max_abs: float = 0.0
     largest: float = 0.0
     scores: bool = True
@@ -41,7 +42,7 @@ class _Tally:
         apart = np.abs(np.subtract(smaller, ours, dtype=np.float64))
         self.max_abs = float(np.maximum(self.max_abs, apart.max(initial=0.0)))  # unlike max(), NaN where there is one
         self.largest = float(np.maximum(self.largest, np.abs(ours).max(initial=0.0)))
-        mine, theirs = _labels(ours), _labels(smaller)
+        mine, theirs = _labels(ours, self.threshold), _labels(smaller, self.threshold)
         self.scores = self.scores and mine is not None
         if mine is None or theirs is None or not self.scores:
             return
@@ -57,25 +58,36 @@ class _Tally:
         return OutputChange(self.output, self.max_abs, self.largest, self.changed if self.scores else None, *right)
 
 
-def _labels(output: NDArray[Any]) -> NDArray[Any] | None:
-    """The label of each sample: the largest of its scores, or the class that the output is; None if it is neither."""
+def _labels(output: NDArray[Any], threshold: float | None) -> NDArray[Any] | None:
+    """The label of each sample: the largest of its scores, or the class that the output is; None if it is neither.
+
+    Of a single score it is 1 above the threshold, and 0 below, as Keras's binary accuracy has it.
+    """
     if output.ndim == 2 and output.shape[1] > 1:
         return np.asarray(output.argmax(axis=1))
+    if output.ndim == 2 and threshold is not None:
+        return np.asarray(output[:, 0] > threshold, np.int64)
     return output if output.ndim == 1 and output.dtype.kind in "iu" else None
 
 
 @dataclass(eq=False)
 class Comparing:
-    """Both files on samples that stream by; `samples` counts them."""
+    """Both files on samples that stream by; `samples` counts them.
+
+    `thresholds` are of outputs, by their position, of which a single score decides between two classes.
+    """
 
     float32: Runtime
     smaller: Runtime
+    thresholds: Mapping[int, float]
     samples: int = 0
     _tallies: list[_Tally] = field(default_factory=list)
 
     def take(self, chunks: Iterable[tuple[Inputs, NDArray[Any] | None]]) -> tuple[OutputChange, ...]:
         """Run both files on all of it."""
-        self._tallies = [_Tally(tensor.name) for tensor in self.float32.outputs]
+        self._tallies = [
+            _Tally(tensor.name, self.thresholds.get(position)) for position, tensor in enumerate(self.float32.outputs)
+        ]
         fixed = self.float32.inputs[0].shape[0]
         size = fixed or _BATCH
         for given, labels in chunks:

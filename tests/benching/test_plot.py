@@ -56,6 +56,41 @@ def test_a_percentile_that_is_far_away_leaves_the_bars_readable() -> None:
     assert "10000" not in texts
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders() -> None:
+    both = record("before/a.onnx", "after/a.onnx", batch_sizes=(1,))
+    texts = comments(drawn(both))
+    assert {text.split("  ")[0] for text in texts if ".onnx" in text} == {"folder/before/a.onnx", "folder/after/a.onnx"}
+    texts = comments(drawn(record("before/a.onnx", "after/b.onnx", batch_sizes=(1,))))
+    assert {text.split("  ")[0] for text in texts if ".onnx" in text} == {"a.onnx", "b.onnx"}
+
+
+def width(picture: bytes) -> float:
+    return float(ElementTree.fromstring(picture).attrib["width"].removesuffix("pt"))
+
+
+def test_long_names_take_no_room_from_the_panels() -> None:
+    short, long = drawn(record("a.onnx")), drawn(record(f"{'a' * 60}.onnx"))
+    bars = [
+        [
+            float(each.attrib["d"].split("L")[1].split()[0]) - float(each.attrib["d"].split("M")[1].split()[0])
+            for each in ElementTree.fromstring(picture).iterfind(".//*[@id='patch_3']/{*}path")
+        ]
+        for picture in (short, long)
+    ]
+    assert width(long) > width(short)
+    assert bars[1][0] > 0.8 * bars[0][0]
+
+
+def test_a_name_is_no_formula() -> None:
+    assert "a$x_1$.onnx  × 0.50" in comments(drawn(record("a$x_1$.onnx")))
+
+
+def test_a_peak_that_is_not_known_is_not_0() -> None:
+    texts = comments(drawn(record("a.onnx")))
+    assert texts.count("a.onnx  unknown") == 1
+    assert "a.onnx  0" not in texts
+
+
 def test_the_same_numbers_are_the_same_bytes() -> None:
     assert drawn(record("a.onnx")) == drawn(record("a.onnx"))
     assert drawn(record("a.onnx", batch_sizes=(1,))) != drawn(record("a.onnx"))

@@ -101,6 +101,13 @@ def test_a_block_begins_with_calls_that_are_not_timed(machine: Machine) -> None:
     assert samples.latency().p99 == pytest.approx(1e-4)
 
 
+@pytest.mark.parametrize(("seconds", "calls"), [(0.1, 14), (1.0, 6)])
+def test_a_long_call_is_made_no_more_than_it_must(seconds: float, calls: int, machine: Machine) -> None:
+    ((samples,),) = interleaved([[machine.call("a", seconds)]], **LEAST)
+    assert len(machine.called) == calls
+    assert (samples.latency().median, samples.latency().rounds) == (pytest.approx(seconds), 5)
+
+
 def test_all_are_visited_in_every_round_in_an_order_that_the_seed_gives(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,14 @@ def test_what_makes_no_sense_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_options_that_exclude_each_other_are_named_before_what_lies_in_the_folder(
+    trained: Trained, tmp_path: Path
+) -> None:
+    (tmp_path / "test_data_set_5").mkdir()
+    with pytest.raises(edgebn.UsageError, match="--golden holds for equal files"):
+        edgebn.fold_export(trained.keras, tmp_path / "model.onnx", precision="fp16", golden=1)
+
+
 @pytest.mark.parametrize(("precision", "samples", "calibrated"), [("fp16", 10, 0), ("int8", 5, 5)])
 def test_the_report_says_what_the_files_do(
     precision: str, samples: int, calibrated: int, trained: Trained, tmp_path: Path
@@ -100,6 +108,30 @@ def test_a_class_is_a_label(precision: str, trained: Trained, tmp_path: Path) ->
     assert (change.accuracy, change.float32_accuracy) == ((ours == y).mean(), (float32 == y).mean())
 
 
+@pytest.mark.parametrize(("activation", "output"), [("sigmoid", None), ("sigmoid", "logits"), (None, None)])
+def test_a_probability_alone_says_yes_or_no(activation: str | None, output: str | None, tmp_path: Path) -> None:
+    keras, rng = backends.keras(), np.random.default_rng(0)
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((40,)), keras.layers.Dense(40, "relu"), keras.layers.Dense(1, activation=activation)]
+    )
+    x, y = rng.normal(size=(400, 40)).astype(np.float32), rng.integers(0, 2, 400)
+    data, path = npz(tmp_path / "data.npz", x=x, y=y), tmp_path / "model.onnx"
+    wanted = edgebn.Interface(output=output)
+    edgebn.fold_export(model, tmp_path / "float32.onnx", interface=wanted)
+    report = edgebn.fold_export(model, path, precision="int8", data=data, interface=wanted).precision
+    assert report is not None
+    (change,) = report.outputs
+    if activation is None:  # a regression, of which nothing says where yes begins
+        assert (change.changed_labels, change.accuracy, change.float32_accuracy) == (None, None, None)
+        return
+    half = 0.0 if output else 0.5
+    ours, float32 = (run(each, x[1::2])[:, 0] > half for each in (path, tmp_path / "float32.onnx"))
+    assert 10 < float32.sum() < 190
+    assert change.changed_labels == (ours != float32).sum()
+    assert (change.accuracy, change.float32_accuracy) == ((ours == y[1::2]).mean(), (float32 == y[1::2]).mean())
+
+
 def test_calibration_keeps_what_the_data_reach(trained: Trained, tmp_path: Path) -> None:
     """Calibrated on what is a tenth of what it then meets, int8 clips; on the same range it does not."""
     x = np.random.default_rng(0).uniform(size=(64, 784)).astype(np.float32)
@@ -112,11 +144,64 @@ def test_calibration_keeps_what_the_data_reach(trained: Trained, tmp_path: Path)
 
 
 def test_without_labels_there_is_no_accuracy(trained: Trained, tmp_path: Path) -> None:
-    data = npz(tmp_path / "data.npz", x=np.ones((1, 784), np.float32))
+    data = npz(tmp_path / "data.npz", x=np.ones((2, 784), np.float32))
     report = edgebn.fold_export(trained.keras, tmp_path / "model.onnx", precision="int8", data=data)
     assert report.precision is not None
     assert (report.precision.samples, report.precision.calibrated_on) == (1, 1)
     assert report.precision.outputs[0].accuracy is None
+
+
+def test_one_sample_can_not_calibrate_and_judge(trained: Trained, tmp_path: Path) -> None:
+    data = npz(tmp_path / "data.npz", x=np.ones((1, 784), np.float32))
+    with pytest.raises(edgebn.InputError, match=r"data\.npz: one sample; int8 takes one to be calibrated on, and"):
+        edgebn.fold_export(trained.keras, tmp_path / "model.onnx", precision="int8", data=data)
+    assert [path.name for path in tmp_path.iterdir()] == ["data.npz"]
+
+
+def small(folder: Path) -> Path:
+    """A model of which only the kernel of the first layer, 6 × 16, is worth a Cast."""
+    keras = backends.keras()
+    path = folder / "small.keras"
+    keras.Sequential([keras.Input((6,)), keras.layers.Dense(16), keras.layers.Dense(2)]).save(path)
+    return path
+
+
+def test_weights_in_float16_make_no_file_larger(tmp_path: Path) -> None:
+    report = edgebn.fold_export(small(tmp_path), tmp_path / "model.onnx", precision="fp16").precision
+    assert report is not None
+    assert report.onnx_bytes < report.float32_bytes
+    assert not onnx.load(tmp_path / "model.onnx").graph.value_info
+
+
+def test_the_command_line_warns_of_a_file_that_is_no_smaller(tmp_path: Path) -> None:
+    data = npz(tmp_path / "data.npz", x=np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32))
+    options = ("--precision", "int8", "--data", data)
+    result = command_line.run("fold-export", small(tmp_path), "-o", tmp_path / "model.onnx", *options)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "1 sample of data.npz, calibrated on 1 other, " in result.stdout
+    assert "warning: int8 makes the file no smaller than float32 does" in result.stdout
+
+
+@pytest.fixture(scope="module")
+def of_any_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of images of any size from 40 × 40 on: 32 × 32 are too small for it."""
+    keras = backends.keras()
+    path = tmp_path_factory.mktemp("any") / "model.keras"
+    layers = [keras.layers.Conv2D(4, 40), keras.layers.BatchNormalization(), keras.layers.GlobalAveragePooling2D()]
+    keras.Sequential([keras.Input((None, None, 3)), *layers]).save(path)
+    return path
+
+
+@pytest.mark.parametrize("options", [{"tune": True}, {"precision": "fp16"}, {"precision": "int8", "data": True}])
+def test_extents_that_vary_are_such_that_the_model_runs(
+    options: dict[str, Any], of_any_size: Path, tmp_path: Path
+) -> None:
+    if "data" in options:
+        x = np.random.default_rng(0).uniform(size=(4, 41, 43, 3)).astype(np.float32)
+        options = {**options, "data": npz(tmp_path / "data.npz", x=x)}
+    report = edgebn.fold_export(of_any_size, tmp_path / "model.onnx", **options)
+    assert report.precision is None or report.precision.outputs[0].max_abs > 0.0
+    assert report.inputs == {"input": ("batch", "height", "width", 3)}
 
 
 def test_a_model_of_no_known_data_is_compared_on_random_numbers(tmp_path: Path) -> None:
@@ -179,6 +264,13 @@ def test_verify_says_that_it_differs_and_by_how_much(trained: Trained, tmp_path:
     assert not verdict.passed
     assert verdict.max_abs > 1e-5
     assert edgebn.verify(trained.keras, path, atol=2.0 * verdict.smallest_atol).passed
+
+
+def test_what_is_quantized_already_is_refused(trained: Trained, tmp_path: Path) -> None:
+    edgebn.fold_export(trained.onnx, tmp_path / "int8.onnx", precision="int8", data="mnist-mini")
+    with pytest.raises(edgebn.ConversionError, match=r"int8\.onnx: is quantized already; give the model in float32"):
+        edgebn.fold_export(tmp_path / "int8.onnx", tmp_path / "again.onnx", precision="int8", data="mnist-mini")
+    assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]
 
 
 def test_what_can_not_be_quantized_is_refused(trained: Trained) -> None:
