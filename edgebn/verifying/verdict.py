@@ -14,6 +14,7 @@ from edgebn.verifying.data import Data
 from edgebn.verifying.interfaces import scored
 from edgebn.verifying.judging import Expecting, Judge, OnSamples, judge_of_logits
 from edgebn.verifying.logits import beside
+from edgebn.verifying.masks import mask_probes
 from edgebn.verifying.onnx_files import OnnxFile
 from edgebn.verifying.probes import NORMAL, SAMPLES, Plan, Probe, every_index, probes, random_probe
 from edgebn.verifying.reference import Reference
@@ -51,7 +52,7 @@ def judge_pair(
     expecting = Expecting(reference, candidate) if both is None else Expecting(both.reference, both.candidate)
     whole = reference.is_of_whole_arrays
     clips, reached, sides = clip_sides_probe(plan, file, candidate.match.inputs, of_whole=whole)
-    drawn = chain(probes(plan), [] if clips is None else [clips], _other_sizes(plan, reference))
+    drawn = chain(probes(plan), mask_probes(plan), [] if clips is None else [clips], _other_sizes(plan, reference))
     for parts in chain(_real(real, plan, expecting), ([(probe, expecting(probe))] for probe in drawn)):
         judge.take(parts)
     if plan.index_ranges:
