@@ -38,13 +38,12 @@ def test_a_fault_behind_a_mask(dtype: str, hides: str, tmp_path: Path) -> None:
 
 def test_which_elements_a_mask_hides(tmp_path: Path) -> None:
     """What asks for a 0 is asked of all elements, or of none, but where some are 0."""
-    text = "(float[n,8] x, float[n,8] m) => (float[n,8] z) {{ c = Equal({}, zero) z = Where(c, zero, x) }}"
-    turned = "r = Gather<axis=1>(m, order) c = Equal(r, zero) z = Where(c, zero, x)"
-    right = written(tmp_path / "right.onnx", text.format("m"), zero=np.array(0.0))
-    wrong = text.replace("c = Equal({}, zero) z = Where(c, zero, x)", turned).replace("{{", "{").replace("}}", "}")
-    order = {"order": np.arange(8)[::-1].copy()}
-    verdict = edgebn.verify(right, written(tmp_path / "wrong.onnx", wrong, zero=np.array(0.0), **order))
-    assert MASKS in {each.probe for each in verdict.comparisons if each.required and not each.passed}
+    head = "(float[n,300] x, float[n,300] m) => (float[n,300] z)"
+    text = f"{head} {{ r = Gather<axis=1>(m, o) c = Equal(r, l) z = Where(c, l, x) }}"
+    orders = {"right": np.arange(300), "wrong": np.r_[0, 298:0:-1, 299]}
+    right, wrong = (written(tmp_path / f"{name}.onnx", text, o=o, l=np.array(0.0)) for name, o in orders.items())
+    failed = {each.probe for each in edgebn.verify(right, wrong).comparisons if each.required and not each.passed}
+    assert failed == {MASKS}
 
 
 @pytest.mark.parametrize("factor", [1.0, 20.0])
