@@ -18,7 +18,7 @@ from edgebn.verifying.judging import Expecting, Judge, OnSamples, judge_of_logit
 from edgebn.verifying.logits import beside
 from edgebn.verifying.masks import mask_probes
 from edgebn.verifying.onnx_files import OnnxFile
-from edgebn.verifying.probes import NORMAL, SAMPLES, Plan, Probe, every_index, probes, random_probe
+from edgebn.verifying.probes import NORMAL, NOT_FINITE, SAMPLES, Plan, Probe, every_index, probes, random_probe
 from edgebn.verifying.reference import Reference
 from edgebn.verifying.samples import Inputs, Outputs
 from edgebn.verifying.sessions import Runtime
@@ -140,7 +140,7 @@ def _notes(judge: Judge) -> Iterator[str]:
             yield f"{output.name}: {name} itself is not finite everywhere on {shown}; nothing is required there"
     suspects = {(each.output, each.optimisation) for each in found.comparisons if _is_suspect(each)}
     for name, level in sorted(suspects):
-        yield f"{name}: onnx's {level} differs by more than rounding"
+        yield f"{name}: onnx's {level} differs by more than rounding, which does not decide"
 
 
 def _not_finite(comparisons: Iterable[Comparison], output: str) -> list[str]:
@@ -159,8 +159,8 @@ def _plan_notes(plan: Plan) -> Iterator[str]:
 
 
 def _is_suspect(comparison: Comparison) -> bool:
-    finite_inputs = comparison.not_finite == 0
-    return comparison.threads == 0 and finite_inputs and not comparison.passed
+    is_finite = comparison.probe != NOT_FINITE and comparison.not_finite == 0
+    return comparison.threads == 0 and is_finite and not comparison.passed
 
 
 def cpu() -> str:
