@@ -233,8 +233,9 @@ def test_a_truth_from_which_keras_itself_is_far_is_none() -> None:
 def test_what_another_evaluator_makes_of_infinity_is_no_difference(tmp_path: Path) -> None:
     """Behind a sigmoid infinity is a number in onnxruntime, and none in onnx's evaluator."""
     rng = np.random.default_rng(0)
-    text = "(float[t,n,4] x) => (float[t,one,n,4] y) { y = LSTM<hidden_size=4>(x, w, r) }"
-    file = written(tmp_path / "m.onnx", text, w=rng.normal(size=(1, 16, 4)), r=rng.normal(size=(1, 16, 4)))
+    text = "(float[t,n,4] x) => (float[t,n,4] z) { y = LSTM<hidden_size=4>(x, w, r, b) z = Squeeze(y, one) }"
+    weights = {name: rng.normal(size=(1, 16, 4)) for name in "wr"}
+    file = written(tmp_path / "m.onnx", text, **weights, b=rng.normal(size=(1, 32)), one=np.array([1]))
     verdict = edgebn.verify(file, file)
     assert verdict.passed
     assert not any("evaluator" in note for note in verdict.notes)
