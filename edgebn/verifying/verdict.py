@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from edgebn.report import Comparison, Verdict
+from edgebn.verifying.boundaries import boundary_probe
 from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.clip_sides import ClipSides, clip_sides
 from edgebn.verifying.data import Data
@@ -55,7 +56,8 @@ def judge_pair(
     judge = Judge(reference, candidate, rule, on_samples, beside=logits)
     expecting = Expecting(reference, candidate) if both is None else Expecting(both.reference, both.candidate)
     clips, others = _clip_sides(plan, reference, candidate)
-    drawn = chain(probes(plan), mask_probes(plan), clips.probes, others.probes, _other_sizes(plan, reference))
+    sides, sizes = (*clips.probes, *others.probes), _other_sizes(plan, reference)
+    drawn = chain(probes(plan), mask_probes(plan), boundary_probe(plan, reference), sides, sizes)
     for parts in chain(_real(real, plan, expecting), ([(probe, expecting(probe))] for probe in drawn)):
         judge.take(parts)
     if plan.index_ranges:
