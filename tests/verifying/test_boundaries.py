@@ -32,3 +32,11 @@ def test_a_fault_that_changes_hardly_an_element(column: int, ending: str, tmp_pa
     assert not edgebn.verify(right, wrong).passed
     other = ENDINGS[ending].replace("h = Gemm(x, k, b)", "m = MatMul(x, k) h = Add(b, m)")
     assert edgebn.verify(right, written(tmp_path / "other.onnx", other, **constants)).passed
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_compares_the_same_in_another_way(is_first: bool, seed: int, tmp_path: Path) -> None:
+    constants = {"k": KERNEL, "b": BIAS, "t": np.array(0.0)}
+    pair = [written(tmp_path / f"{name}.onnx", ENDINGS[name], **constants) for name in ("greater", "behind a ReLU")]
+    assert edgebn.verify(*(pair if is_first else pair[::-1]), seed=seed).passed
