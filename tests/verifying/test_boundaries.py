@@ -40,3 +40,19 @@ def test_what_compares_the_same_in_another_way(is_first: bool, seed: int, tmp_pa
     constants = {"k": KERNEL, "b": BIAS, "t": np.array(0.0)}
     pair = [written(tmp_path / f"{name}.onnx", ENDINGS[name], **constants) for name in ("greater", "behind a ReLU")]
     assert edgebn.verify(*(pair if is_first else pair[::-1]), seed=seed).passed
+
+
+ARGMAX = "(float[n,16] x) => (int64[n] z) {{ h = Gemm(x, k, b) {} z = ArgMax<axis=1,keepdims=0>({}) }}"
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_largest_logit_is_that_of_the_largest_probability(is_first: bool, tmp_path: Path) -> None:
+    constants = {"k": KERNEL, "b": BIAS}
+    texts = ARGMAX.format("", "h"), ARGMAX.format("s = Softmax(h)", "s")
+    pair = [written(tmp_path / f"{index}.onnx", text, **constants) for index, text in enumerate(texts)]
+    ours, theirs = pair if is_first else pair[::-1]
+    assert edgebn.verify(ours, theirs).passed
+    kernel = KERNEL.copy()
+    kernel[np.abs(KERNEL[:, 2]).argmax(), 2] *= 1.05
+    wrong = written(tmp_path / "wrong.onnx", texts[is_first], **{**constants, "k": kernel})
+    assert not edgebn.verify(ours, wrong).passed
