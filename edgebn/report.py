@@ -301,7 +301,11 @@ class Verdict(Report):
 
 @dataclasses.dataclass(frozen=True)
 class Replayed:
-    """One output of one golden data set: how far this machine is from the recorded value, and how far it may be."""
+    """One output of one golden data set: how far this machine is from the recorded value, and how far it may be.
+
+    Every channel has its own tolerance: `tolerance` is that of the channel that uses most of it, and `used` the share
+    that is used, at most 1 if `passed`. `difference` is the largest of all channels.
+    """
 
     data_set: str
     output: str

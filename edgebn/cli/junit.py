@@ -57,13 +57,16 @@ def _compared(verdict: Verdict) -> Iterator[tuple[str, str | None]]:
         threads = f"{each.threads} thread{'s' if each.threads > 1 else ''}"
         name = f"{each.output}: {each.probe}, optimisations {each.optimisation}, {threads}, batch {each.batch_size}"
         failure = (
-            f"off by {each.difference.max_abs:.3g}, {each.used:.3g} times the tolerance {each.tolerance:.3g} of "
-            f"channel {each.channel}{'' if verdict.culprit is None else f'; {verdict.culprit}'}"
+            f"off by up to {each.difference.max_abs:.3g}; channel {each.channel} by {each.used:.3g} times its "
+            f"tolerance {each.tolerance:.3g}{'' if verdict.culprit is None else f'; {verdict.culprit}'}"
         )
         yield name, None if each.passed else failure
 
 
 def _replayed(replay: Replay) -> Iterator[tuple[str, str | None]]:
     for each in replay.replayed:
-        failure = f"off by {each.difference.max_abs:.3g}, {each.used:.3g} times the tolerance {each.tolerance:.3g}"
+        failure = (
+            f"off by up to {each.difference.max_abs:.3g}; a channel by {each.used:.3g} times its tolerance "
+            f"{each.tolerance:.3g}"
+        )
         yield f"{each.data_set}: {each.output}", None if each.passed else failure

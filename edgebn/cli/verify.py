@@ -185,16 +185,17 @@ def _show_replay(replay: Replay) -> None:
             each.output,
             f"{each.samples:,}",
             tables.number(each.difference.max_abs),
-            tables.number(each.tolerance),
+            _share(each.used),
             "ok" if each.passed else "DIFFERS",
         )
         for each in replay.replayed
     ]
     tables.show(
         f"{replay.onnx_model} on its golden vectors",
-        ("data set", "output", "samples>", "difference>", "allowed>", ""),
+        ("data set", "output", "samples>", "difference>", "used>", ""),
         rows,
     )
+    click.echo("used: of what rounding may do, by the channel that uses most of it")
     if replay.certificate is not None:
         click.echo(f"certificate: {replay.certificate}")
 

@@ -20,6 +20,8 @@ from edgebn.verifying.onnx_files import OnnxFile, in_memory
 from edgebn.verifying.reference import Logits, Reference, Truth
 from edgebn.verifying.samples import Inputs, Run
 
+_SQUEEZES = frozenset({"LogSoftmax", "Sigmoid", "Softmax"})
+
 
 def behind(reference: Reference, interface: Interface, layout: str | None) -> Reference:
     """The reference, of images in this layout, behind the interface: it sees (scale·x − mean)/std in its own layout.
@@ -98,7 +100,10 @@ def scored(file: OnnxFile) -> OnnxFile:
 
 
 def both_scored(ours: OnnxFile, theirs: OnnxFile) -> tuple[OnnxFile, OnnxFile]:
-    """Both files with scores for outputs that in both are the index of the largest of some; else as they are."""
+    """Both files with scores for outputs that in both are the index of the largest of some; else as they are.
+
+    Not where it is probabilities in the one and logits in the other.
+    """
     pairs = list(zip(ours.model.graph.outputs, theirs.model.graph.outputs, strict=False))
     chosen = [
         place
@@ -106,12 +111,20 @@ def both_scored(ours: OnnxFile, theirs: OnnxFile) -> tuple[OnnxFile, OnnxFile]:
         if one.name in ours.anatomy.choices
         and other.name in theirs.anatomy.choices
         and ours.anatomy.choices[one.name][1:] == theirs.anatomy.choices[other.name][1:]
+        and _made_by(ours, one.name) == _made_by(theirs, other.name)
     ]
     if any(recorded(each.model.metadata_props, each.name).output == "class" for each in (ours, theirs)):
         return ours, theirs
     if not chosen or len(ours.model.graph.outputs) != len(theirs.model.graph.outputs):
         return ours, theirs
     return _with_scores(ours, chosen), _with_scores(theirs, chosen)
+
+
+def _made_by(file: OnnxFile, name: str) -> str:
+    """Of the scores whose largest this output is the index of: the operator that squeezes them, if one does."""
+    scores = file.anatomy.choices[name][0]
+    made = next((node.op_type for node in file.model.graph if scores in {value.name for value in node.outputs}), "")
+    return made if made in _SQUEEZES else ""
 
 
 def _with_scores(file: OnnxFile, places: list[int]) -> OnnxFile:

@@ -265,8 +265,7 @@ class _Trial:
 
     def _reconsider(self, probe: Probe) -> None:
         """If something fails so far, find out how the file itself rounds on these samples: that costs as much again."""
-        tallies = ((runtime, index, tally) for (runtime, _, index), tally in self._tallies.items())
-        failing = (tally.may_be_rounding(self._expected[index]) for runtime, index, tally in tallies if runtime.threads)
+        failing = (tally.may_be_rounding(self._expected[index]) for (_, _, index), tally in self._tallies.items())
         if probe.required and any(failing):
             for expected, moves in zip(self._expected, self._judge.own_rounding(probe.inputs), strict=True):
                 expected.add_rounding(moves)

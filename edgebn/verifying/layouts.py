@@ -1,19 +1,22 @@
 """Channels first or last: a file may have its images, or sequences, in another layout than the model.
 
-That is told by the shapes alone, where they fit in no other way. The reference is then laid out as the file is, so that
-all that compares sees one layout.
+That is told by the shapes alone, where they fit in no other way; of an output whose shape does not tell it, by its
+numbers, if an input is turned. The reference is then laid out as the file is, so that all that compares sees one
+layout.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgebn.interface import LAYOUT, LAYOUTS, reordering
 from edgebn.loading import Tensor
-from edgebn.verifying.compare import PRECISIONS
+from edgebn.verifying.compare import PRECISIONS, absolute, scale, share
 from edgebn.verifying.matching import agrees, ordered
 from edgebn.verifying.reference import Logits, Reference, Truth
 from edgebn.verifying.samples import Inputs, Outputs, Run, transposed
@@ -56,12 +59,45 @@ def turns(reference: Reference, runtime: Runtime, *, is_said: bool = False) -> T
     )
 
 
+def turned_alike(reference: Reference, runtime: Runtime, found: Turns) -> Turns:
+    """The same, but outputs that would fit both ways are turned as an input is, where one is."""
+    seen = {axes for axes in found.inputs if axes}
+    outputs = list(found.outputs)
+    for place, (tensor, other) in enumerate(_pairs(reference.outputs, runtime.outputs)):
+        fitting = [
+            axes for axes in _possible(tensor) if axes in seen and _fit(_turned(tensor, axes), other, "output") >= 0
+        ]
+        if fitting and not outputs[place] and tensor.dtype in PRECISIONS:
+            outputs[place] = fitting[0]
+    return Turns(found.inputs, tuple(outputs))
+
+
+def closer(found: Turns, other: Turns, expected: Outputs, actual: Outputs) -> Turns:
+    """Of each output the turn by which `expected`, turned as `found` says, is closer to what the file gives."""
+    outputs = []
+    for ours, theirs, reference, result in zip(found.outputs, other.outputs, expected, actual, strict=True):
+        turned = theirs if theirs and not ours else ()
+        (after,) = transposed([reference], [turned])
+        outputs.append(theirs if _distance(after, result) < _distance(reference, result) else ours)
+    return Turns(found.inputs, tuple(outputs))
+
+
+def _distance(expected: NDArray[Any], actual: NDArray[Any]) -> float:
+    """The mean of how far they are apart, by the scale; what is as far as that, or no number, counts as 1."""
+    if expected.shape != actual.shape:
+        return 1.0
+    return float(np.minimum(share(absolute(actual, expected), np.asarray(scale(expected))), 1.0).mean())
+
+
 def turned_notes(reference: Reference, found: Turns) -> Iterator[str]:
     """What was transposed, of the reference as it is."""
     pairs = (*zip(reference.inputs, found.inputs, strict=True), *zip(reference.outputs, found.outputs, strict=True))
     for tensor, axes in pairs:
-        if axes:
-            shape = _turned(tensor, axes).shape
+        shape = _turned(tensor, axes).shape
+        if axes and shape == tensor.shape:
+            doubt = f"channels first or last, the shape {shape} does not tell"
+            yield f"{tensor.name}: {doubt}; transposed as the input is, for so it is closer to {reference.name}"
+        elif axes:
             yield f"{tensor.name}: {shape} in the file, {tensor.shape} in {reference.name}; transposed"
 
 

@@ -94,7 +94,12 @@ def in_memory(name: str, content: bytes, model: ir.Model) -> OnnxFile:
 
 
 def _is_weight(value: ir.Value) -> bool:
-    """Whether the constant is multiplied or added; the factors of a Resize decide how large its result is."""
+    """Whether the constant is multiplied or added; the factors of a Resize decide how large its result is.
+
+    A single 1, as that of 1 − x, is one of a formula, and exact.
+    """
     if value.const_value is None or value.const_value.dtype not in {ir.DataType.DOUBLE, ir.DataType.FLOAT}:
+        return False
+    if value.const_value.size == 1 and abs(value.const_value.numpy().item()) == 1.0:
         return False
     return not any(usage.node.op_type in {"Resize", "Upsample"} for usage in value.uses())

@@ -22,7 +22,8 @@ Sizes = tuple[tuple[int, ...], ...]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], NDArray[Any]]
 
 SAMPLES = 32
-NORMAL, EVERY_INDEX, NOT_FINITE, CLIP_SIDES, DATA = "normal", "every index", "not finite", "clip sides", "data"
+NORMAL, HUGE, EVERY_INDEX, NOT_FINITE = "normal", "huge", "every index", "not finite"
+CLIP_SIDES, DATA = "clip sides", "data"
 _EXTENT = 32
 """How long what may vary is, where nothing else is known."""
 
@@ -93,9 +94,14 @@ class Plan:
         return any(extent is None for tensor in self.inputs for extent in tensor.shape[1:])
 
     @property
+    def is_of_a_small_model(self) -> bool:
+        """Whether there is no need to save samples."""
+        return self.samples >= SAMPLES
+
+    @property
     def most_indices(self) -> int:
         """How many rows of a table are read at most; fewer if the model is large."""
-        return _MOST_INDICES if self.samples >= SAMPLES else _FEWER_INDICES
+        return _MOST_INDICES if self.is_of_a_small_model else _FEWER_INDICES
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
@@ -142,7 +148,8 @@ def random_probe(plan: Plan, name: str, sizes: Sizes | None = None, samples: int
     pairs = zip(plan.inputs, sizes, strict=True)
     inputs = tuple(_drawn(tensor, plan, name, (count, *size), rng) for tensor, size in pairs)
     shown = name if sizes == plan.sizes else f"{name}, {length} long"
-    return Probe(shown, inputs, plan.batch_sizes, required=name != NOT_FINITE)
+    batch_sizes = plan.batch_sizes[-1:] if name == HUGE else plan.batch_sizes
+    return Probe(shown, inputs, batch_sizes, required=name != NOT_FINITE)
 
 
 def _length(inputs: Sequence[Tensor], sizes: Sizes) -> str:
@@ -179,9 +186,10 @@ def _turned(order: NDArray[Any], start: int, like: NDArray[Any]) -> NDArray[Any]
 
 
 def _kinds(plan: Plan) -> tuple[str, ...]:
-    """The names of the random probes; pixels up to 255 for what may be an image."""
+    """The names of the random probes; pixels up to 255 for what may be an image, huge numbers if the model is small."""
     images = any(len(tensor.shape) == 4 and {1, 3} & {tensor.shape[1], tensor.shape[-1]} for tensor in plan.inputs)
-    return tuple(name for name in _DRAWS if images or name != "bytes")
+    wanted = {"bytes": images, HUGE: plan.is_of_a_small_model}
+    return tuple(name for name in _DRAWS if wanted.get(name, True))
 
 
 def _kinds_of_integers(plan: Plan) -> tuple[str, ...]:
@@ -256,6 +264,7 @@ _DRAWS: Mapping[str, Draw] = {
     "single elements": _single_elements,
     "border": _border,
     "large": lambda rng, shape: 64.0 * rng.standard_normal(shape),
+    HUGE: lambda rng, shape: 4096.0 * rng.standard_normal(shape),
     "tiny": lambda rng, shape: rng.standard_normal(shape) / 4096.0,
     NOT_FINITE: _not_finite,
 }

@@ -13,10 +13,10 @@ from edgebn.verifying import sessions
 from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.data import Data, open_data
 from edgebn.verifying.integers import accepted
-from edgebn.verifying.layouts import Turns, laid_out, layout_doubts, turned_notes, turns
+from edgebn.verifying.layouts import Turns, closer, laid_out, layout_doubts, turned_alike, turned_notes, turns
 from edgebn.verifying.matching import match
 from edgebn.verifying.onnx_files import OnnxFile
-from edgebn.verifying.probes import FEWEST, Plan, Sizes
+from edgebn.verifying.probes import FEWEST, NORMAL, Plan, Sizes, random_probe
 from edgebn.verifying.reference import Reference, of_whole_arrays
 from edgebn.verifying.samples import fixed_batch, shares_axis
 from edgebn.verifying.sessions import Runtime, open_runtimes
@@ -91,7 +91,7 @@ def set_up(
         UsageError, InputError: as `open_data`, `open_candidate` and `sizes_that_run` do.
     """
     opened = open_runtimes(file) if runtimes is None else tuple(runtimes)
-    turned = turns(reference, opened[0], is_said=LAYOUT in file.model.metadata_props)
+    turned = _turns(reference, file, opened, seed)
     usual = laid_out(reference, turned)
     wholes = of_whole_arrays(usual)
     read = partial(_data, data, reference, turned)
@@ -108,6 +108,22 @@ def set_up(
     notes = (*turned_notes(reference, turned), *([_WHOLES] if setting.reference is wholes else []))
     doubts = layout_doubts(reference, opened[0], turned)
     return replace(setting, notes=tuple(notes), doubts=tuple(doubts))
+
+
+def _turns(reference: Reference, file: OnnxFile, opened: Sequence[Runtime], seed: int) -> Turns:
+    """Those that the shapes tell, and of outputs of which they do not tell it, what a few samples do."""
+    found = turns(reference, opened[0], is_said=LAYOUT in file.model.metadata_props)
+    other = turned_alike(reference, opened[0], found)
+    if other.outputs == found.outputs:
+        return found
+    usual = laid_out(reference, found)
+    try:
+        candidate = open_candidate(usual, file, opened)
+        inputs = random_probe(plan_for(usual, candidate, seed, _FEW), NORMAL).inputs
+        actual = candidate.match.run(opened[0], inputs, fixed_batch(opened[0].inputs) or len(inputs[0]))
+        return closer(found, other, usual.run(inputs), actual)
+    except InputError:  # which is told when they are compared
+        return found
 
 
 def _counts_samples(reference: Reference, candidate: Candidate, seed: int) -> bool:

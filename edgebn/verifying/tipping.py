@@ -29,16 +29,28 @@ _ONE_STEP = 1.0
 def tipping(reference: Reference, candidate: Candidate) -> list[Tips]:
     """For each output a function of the inputs and of what is expected: how far each element may be off.
 
-    None is for floats, and for what is made of no float, which no rounding changes.
+    None is for floats, and for what is made of no float, which no rounding changes. Of two files that compare floats,
+    both must be close to the threshold: behind a ReLU all that is negative lies on it.
     """
-    file = reference.file or candidate.file
+    names = [candidate.runtimes[0].outputs[position].name for position in candidate.match.outputs]
+    theirs = partial(_run, lambda inputs: inputs, candidate.match.inputs)
     if reference.file is None:
-        names = [candidate.runtimes[0].outputs[position].name for position in candidate.match.outputs]
-        order = candidate.match.inputs
-    else:
-        names, order = [tensor.name for tensor in reference.outputs], tuple(each.name for each in reference.inputs)
-    run = partial(_run, reference, order)
-    return [_tips(reference, file, name, run) for name in names]
+        return [_tips(reference, candidate.file, name, theirs) for name in names]
+    run = partial(_run, reference.take, tuple(each.name for each in reference.inputs))
+    found = []
+    for tensor, name in zip(reference.outputs, names, strict=True):
+        tips = _tips(reference, reference.file, tensor.name, run)
+        if tensor.name in reference.file.anatomy.thresholds and name in candidate.file.anatomy.thresholds:
+            tips = partial(_both, tips, _tips(reference, candidate.file, name, theirs))
+        found.append(tips)
+    return found
+
+
+def _both(ours: Tips, theirs: Tips, inputs: Inputs, expected: NDArray[Any]) -> Slack:
+    """The smaller one of each element."""
+    slacks = [tips(inputs, expected) for tips in (ours, theirs)]
+    known = [slack for slack in slacks if slack is not None]
+    return np.minimum.reduce(known) if known else None
 
 
 def _tips(reference: Reference, file: OnnxFile, name: str, run: Callable[[Runtime, Inputs], Outputs]) -> Tips:
@@ -61,10 +73,9 @@ def _tips(reference: Reference, file: OnnxFile, name: str, run: Callable[[Runtim
     return stepped
 
 
-def _run(reference: Reference, order: tuple[str, ...], runtime: Runtime, inputs: Inputs) -> Outputs:
-    given = reference.take(inputs) if reference.file is not None else inputs
+def _run(take: Callable[[Inputs], Inputs], order: tuple[str, ...], runtime: Runtime, inputs: Inputs) -> Outputs:
     batch = next((each.shape[0] for each in runtime.inputs if each.shape and each.shape[0]), len(inputs[0]))
-    return runtime.run(given, batch, order)
+    return runtime.run(take(inputs), batch, order)
 
 
 def _chosen(

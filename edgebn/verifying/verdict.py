@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
 
 from edgebn.report import Comparison, Verdict
-from edgebn.verifying.clip_sides import clip_sides_probe
+from edgebn.verifying.boundaries import boundary_probe
+from edgebn.verifying.candidate import Candidate
+from edgebn.verifying.clip_sides import ClipSides, clip_sides
 from edgebn.verifying.data import Data
 from edgebn.verifying.interfaces import scored
 from edgebn.verifying.judging import Expecting, Judge, OnSamples, judge_of_logits
 from edgebn.verifying.logits import beside
+from edgebn.verifying.masks import mask_probes
 from edgebn.verifying.onnx_files import OnnxFile
-from edgebn.verifying.probes import NORMAL, SAMPLES, Plan, Probe, every_index, probes, random_probe
+from edgebn.verifying.probes import NORMAL, NOT_FINITE, SAMPLES, Plan, Probe, every_index, probes, random_probe
 from edgebn.verifying.reference import Reference
+from edgebn.verifying.samples import Inputs, Outputs
+from edgebn.verifying.sessions import Runtime
 from edgebn.verifying.setting import Setting, set_up
 from edgebn.verifying.sizes import other_sizes
 from edgebn.verifying.tally import Expected, Rule
@@ -49,14 +55,31 @@ def judge_pair(
     logits = None if both is None else judge_of_logits(both, both.reference, rule)
     judge = Judge(reference, candidate, rule, on_samples, beside=logits)
     expecting = Expecting(reference, candidate) if both is None else Expecting(both.reference, both.candidate)
-    whole = reference.is_of_whole_arrays
-    clips, reached, sides = clip_sides_probe(plan, file, candidate.match.inputs, of_whole=whole)
-    drawn = chain(probes(plan), [] if clips is None else [clips], _other_sizes(plan, reference))
+    clips, others = _clip_sides(plan, reference, candidate)
+    sides, sizes = (*clips.probes, *others.probes), _other_sizes(plan, reference)
+    drawn = chain(probes(plan), mask_probes(plan), boundary_probe(plan, reference), sides, sizes)
     for parts in chain(_real(real, plan, expecting), ([(probe, expecting(probe))] for probe in drawn)):
         judge.take(parts)
     if plan.index_ranges:
         judge.take((part, expecting(part)) for part in every_index(plan))
-    return _verdict(judge, setting, (reached, sides))
+    return _verdict(judge, setting, (clips.reached, clips.sides))
+
+
+def _clip_sides(plan: Plan, reference: Reference, candidate: Candidate) -> tuple[ClipSides, ClipSides]:
+    """Those of the file, and those of the reference if it is one as well: the other may lack what the one has."""
+
+    def ours(runtime: Runtime, inputs: Inputs, batch: int) -> Outputs:
+        return runtime.run(reference.take(inputs), batch, tuple(tensor.name for tensor in reference.inputs))
+
+    def theirs(runtime: Runtime, inputs: Inputs, batch: int) -> Outputs:
+        return runtime.run(inputs, batch, candidate.match.inputs)
+
+    of_whole = reference.is_of_whole_arrays
+    found = clip_sides(plan, candidate.file, theirs, of_whole=of_whole)
+    if reference.file is None:
+        return found, ClipSides()
+    own = clip_sides(plan, reference.file, ours, of_whole=of_whole)
+    return found, replace(own, probes=tuple(replace(each, name=f"{each.name} of the reference") for each in own.probes))
 
 
 def _real(data: Data | None, plan: Plan, expecting: Expecting) -> Iterator[Parts]:
@@ -119,7 +142,7 @@ def _notes(judge: Judge) -> Iterator[str]:
             yield f"{output.name}: {name} itself is not finite everywhere on {shown}; nothing is required there"
     suspects = {(each.output, each.optimisation) for each in found.comparisons if _is_suspect(each)}
     for name, level in sorted(suspects):
-        yield f"{name}: onnx's {level} differs by more than rounding"
+        yield f"{name}: onnx's {level} differs by more than rounding, which does not decide"
 
 
 def _not_finite(comparisons: Iterable[Comparison], output: str) -> list[str]:
@@ -138,8 +161,8 @@ def _plan_notes(plan: Plan) -> Iterator[str]:
 
 
 def _is_suspect(comparison: Comparison) -> bool:
-    finite_inputs = comparison.not_finite == 0
-    return comparison.threads == 0 and finite_inputs and not comparison.passed
+    is_finite = comparison.probe != NOT_FINITE and comparison.not_finite == 0
+    return comparison.threads == 0 and is_finite and not comparison.passed
 
 
 def cpu() -> str:

@@ -61,6 +61,8 @@ def test_the_replay(folder: Path) -> None:
     assert replay.seconds < 30.0
     result = command_line.run("verify", folder / "cnn.onnx")
     assert (result.exit_code, result.stderr) == (0, "")
+    (row, *_) = (line.split() for line in result.stdout.splitlines() if "test_data_set_0" in line)
+    assert {f"{replay.replayed[0].used:.0%}", "ok"} <= set(row)
     assert result.stdout.endswith("certificate: cnn.certificate.json\nPASS: equal up to rounding\n")
     assert json.loads(command_line.run("verify", folder / "cnn.onnx", "--json").stdout)["schema"] == "edgebn/replay/1"
 

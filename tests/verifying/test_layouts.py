@@ -163,3 +163,26 @@ def test_where_the_shapes_do_not_tell_that_is_said(tmp_path: Path) -> None:
         "x: channels first or last, the shapes (None, 3, 3, 3) do not tell; taken as in a.onnx"
     )
     assert LAYOUT in verdict.notes[0]
+
+
+CUBE = "(float[n,8,8,3] image) => (float[n,8,8,8] y)"
+TO_FIRST, TO_LAST = "Transpose<perm=[0,3,1,2]>", "Transpose<perm=[0,2,3,1]>"
+GIVEN = {
+    "first": "{ y = Conv<pads=[1,1,1,1]>(image, k) }",
+    "last": f"{{ z = Conv<pads=[1,1,1,1]>(image, k) y = {TO_LAST}(z) }}",
+    "width and height exchanged": "{ z = Conv<pads=[1,1,1,1]>(image, k) y = Transpose<perm=[0,1,3,2]>(z) }",
+}
+
+
+@pytest.mark.parametrize("given", GIVEN)
+def test_an_output_whose_shape_does_not_tell_is_told_by_its_numbers(given: str, tmp_path: Path) -> None:
+    kernel = RNG.normal(size=(8, 3, 3, 3))
+    ours = f"{CUBE} {{ x = {TO_FIRST}(image) z = Conv<pads=[1,1,1,1]>(x, k) y = {TO_LAST}(z) }}"
+    theirs = f"{CUBE.replace('8,8,3', '3,8,8')} {GIVEN[given]}"
+    right = written(tmp_path / "right.onnx", ours, k=kernel)
+    verdict = edgebn.verify(right, written(tmp_path / "file.onnx", theirs, k=kernel))
+    assert verdict.passed == (given in ("first", "last"))
+    closer = "; transposed as the input is, for so it is closer to right.onnx"
+    assert any(note.startswith("y: ") and note.endswith(closer) for note in verdict.notes) == (given != "last")
+    kernel[4, 2, 0, 1] *= 1.01
+    assert not edgebn.verify(right, written(tmp_path / "wrong.onnx", theirs, k=kernel)).passed

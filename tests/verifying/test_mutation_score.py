@@ -26,7 +26,7 @@ from edgebn import backends
 from edgebn.datasets import load_dataset
 from edgebn.graphs import open_graph
 from edgebn.loading import open_source
-from edgebn.verifying.clip_sides import clip_sides_probe
+from edgebn.verifying.clip_sides import clip_sides
 from edgebn.verifying.judging import Expecting, Judge, judge_of_logits
 from edgebn.verifying.logits import Beside, beside
 from edgebn.verifying.onnx_files import OnnxFile, in_memory
@@ -100,9 +100,9 @@ def subject(model: Any, right: onnx.ModelProto) -> Subject:
     reference, file = keras_reference(open_source(model)), file_of(right)
     candidate = open_candidate(reference, file, [open_runtime(file, level, 1) for level in ("off", "all")])
     plan, both = plan_for(reference, candidate, 0, 32), beside(reference, candidate)
-    clips, _, _ = clip_sides_probe(plan, file, candidate.match.inputs)
+    clips = clip_sides(plan, file, lambda runtime, *given: runtime.run(*given, candidate.match.inputs))
     expecting = Expecting(reference, candidate) if both is None else Expecting(both.reference, both.candidate)
-    all_probes = [*probes(plan), *([] if clips is None else [clips])]
+    all_probes = [*probes(plan), *clips.probes]
     return Subject(reference, both, [(probe, expecting(probe)) for probe in all_probes])
 
 

@@ -10,7 +10,7 @@ import pytest
 from edgebn.datasets import load_dataset
 from edgebn.loading import Tensor
 from edgebn.verifying.data import open_data, takes_digits
-from edgebn.verifying.probes import NOT_FINITE, Plan, Probe, every_index, probes, random_probe, uniform
+from edgebn.verifying.probes import HUGE, NOT_FINITE, Plan, Probe, every_index, probes, random_probe, uniform
 
 IMAGES = (Tensor("image", (None, 28, 28, 1), "float32"),)
 TWO = (Tensor("a", (None, 5), "float32"), Tensor("b", (None, None, 3), "float32"))
@@ -70,7 +70,7 @@ def test_every_input_has_its_shape_and_no_two_are_alike() -> None:
         left, right = probe.inputs
         assert (left.shape, right.shape) == ((32, 5), (32, 32, 3))
         assert left.dtype == right.dtype == np.float32
-        assert probe.batch_sizes == (1, 2, 7, 32)
+        assert probe.batch_sizes == ((32,) if name == HUGE else (1, 2, 7, 32))
         assert probe.samples == 32
         if name not in {"constants", "single elements"}:
             assert (left != right[:, 0, :1]).any()
@@ -100,6 +100,7 @@ def test_a_fixed_batch_is_kept(fixed: int, samples: int) -> None:
 def test_large_models_get_fewer_samples() -> None:
     for probe in drawn(replace(PLAN, samples=2)).values():
         assert (probe.samples, probe.batch_sizes) == (2, (1, 2))
+    assert drawn().keys() - drawn(replace(PLAN, samples=2)).keys() == {HUGE}
 
 
 def test_integers_stay_in_the_range_that_is_known_and_fill_it() -> None:

@@ -229,10 +229,10 @@ def test_what_is_run(exported: Any) -> None:
     verdict = edgebn.verify(*exported["mlp"])
     runs = {(each.probe, each.optimisation, each.threads, each.batch_size) for each in verdict.comparisons}
     random = {"normal", "uniform", "signed", "constants", "single elements", "border", "large", "tiny", "clip sides"}
-    sizes = dict.fromkeys({*random, "not finite"}, (1, 2, 7, 32)) | {"data": (1, 256)}
+    sizes = dict.fromkeys({*random, "not finite"}, (1, 2, 7, 32)) | {"huge": (32,), "data": (1, 256)}
     one = {(probe, level, 1, size) for probe, these in sizes.items() for level in LEVELS for size in these}
     two = {(probe, level, 2, these[-1]) for probe, these in sizes.items() for level in LEVELS}
-    evaluated = {(probe, EVALUATOR, 0, 32) for probe in {*random, "not finite"}}
+    evaluated = {(probe, EVALUATOR, 0, 32) for probe in {*random, "huge", "not finite"}}
     assert runs == one | two | evaluated
     assert {each.probe for each in verdict.comparisons if each.threads and not each.required} == {"not finite"}
     others = {(level, threads) for level in LEVELS for threads in (1, 2)} - {("off", 1)} | {(EVALUATOR, 0)}

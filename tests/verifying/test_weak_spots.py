@@ -228,3 +228,14 @@ def test_a_truth_from_which_keras_itself_is_far_is_none() -> None:
     assert tallied(reference, 1.02 * reference.astype(np.float64), reference)
     assert not tallied(reference, 1.02 * reference.astype(np.float64), np.float32(1.02) * reference)
     assert not tallied(reference, reference + 4.0 * EPSILON, np.float32(1.0 + 1e-4) * reference, 0.0)
+
+
+def test_what_another_evaluator_makes_of_infinity_is_no_difference(tmp_path: Path) -> None:
+    """Behind a sigmoid infinity is a number in onnxruntime, and none in onnx's evaluator."""
+    rng = np.random.default_rng(0)
+    text = "(float[t,n,4] x) => (float[t,n,4] z) { y = LSTM<hidden_size=4>(x, w, r, b) z = Squeeze(y, one) }"
+    weights = {name: rng.normal(size=(1, 16, 4)) for name in "wr"}
+    file = written(tmp_path / "m.onnx", text, **weights, b=rng.normal(size=(1, 32)), one=np.array([1]))
+    verdict = edgebn.verify(file, file)
+    assert verdict.passed
+    assert not any("evaluator" in note for note in verdict.notes)
