@@ -243,8 +243,9 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class Decisions:
-    """The labels (argmax) of an output on all samples of the data; accuracies in [0, 1], None without labels.
+    """The labels of an output on all samples of the data; accuracies in [0, 1], None without labels.
 
+    The label is the argmax of a row of scores; of a single probability or logit, 1 above 0.5 or 0, and 0 below.
     `changed` is `ties` and `real` together; `changes` are the first of them.
     """
 

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from edgebn.benching.contents import USUAL_EXTENTS, side_by_side
 from edgebn.errors import InputError, UsageError
-from edgebn.interface import recorded
 from edgebn.measurements import Precision
 from edgebn.quantizing.half import halved
 from edgebn.quantizing.integers import Feed, in_integers
 from edgebn.quantizing.measuring import Comparing, Inputs, in_whole_batches
 from edgebn.verifying.data import Data, open_data
-from edgebn.verifying.endings import endings
+from edgebn.verifying.endings import thresholds
 from edgebn.verifying.onnx_files import OnnxFile, in_memory
 from edgebn.verifying.probes import NORMAL, Plan, random_probe, uniform
 from edgebn.verifying.sessions import Runtime, open_runtime
@@ -85,7 +84,7 @@ def lowered(name: str, content: bytes, model: ir.Model, precision: str, data: st
         smaller, kept = halved(model)
         made = _without_shapes(ir.to_proto(smaller)).SerializeToString(deterministic=True)
     runtime = open_runtime(in_memory(name, made, smaller), "all", 1)
-    comparing = Comparing(float32, runtime, _thresholds(name, model))
+    comparing = Comparing(float32, runtime, thresholds(model, name))
     outputs = comparing.take(_compared(opened, file, float32, precision))
     float32_timed, timed = side_by_side([content, made], () if opened is None else opened.sizes)
     report = Precision(
@@ -102,13 +101,6 @@ def lowered(name: str, content: bytes, model: ir.Model, precision: str, data: st
         kept_in_float32=kept,
     )
     return Lowered(made, smaller, report)
-
-
-def _thresholds(name: str, model: ir.Model) -> dict[int, float]:
-    """Above what a single score says yes, by the output's position: a probability, or the logit that stands for it."""
-    if recorded(model.metadata_props, name).output == "logits":
-        return {0: 0.0}
-    return {position: 0.5 for position, ending in endings(model).items() if ending.kind == "Sigmoid"}
 
 
 def _without_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:

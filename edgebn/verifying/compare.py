@@ -184,11 +184,7 @@ def smallest_rtol(a: Array, b: Array) -> float:
     return float(share(absolute(a, b), magnitudes(b)).max(initial=0.0)) * _ROUNDED_UP
 
 
-def has_labels(shape: tuple[int, ...]) -> bool:
-    """Whether an array of this shape is rows of at least two scores."""
-    return len(shape) == 2 and shape[1] >= 2
-
-
 def changed_labels(a: Array, b: Array) -> int | None:
     """In how many rows the largest score stands elsewhere; None unless both are rows of at least two scores."""
-    return int((a.argmax(axis=1) != b.argmax(axis=1)).sum()) if has_labels(a.shape) else None
+    is_rows = a.ndim == 2 and a.shape[1] >= 2
+    return int((a.argmax(axis=1) != b.argmax(axis=1)).sum()) if is_rows else None

@@ -14,7 +14,9 @@ from edgebn import files
 from edgebn.datasets import BUNDLED, NAMES, Images, load_dataset, scaled
 from edgebn.datasets.npz import Rows, open_rows
 from edgebn.errors import InputError, UsageError
+from edgebn.interface import describe
 from edgebn.loading import Tensor
+from edgebn.verifying.layouts import possible
 from edgebn.verifying.probes import DATA, Plan, Probe, Sizes
 from edgebn.verifying.samples import Inputs, transposed
 
@@ -34,17 +36,6 @@ class Data:
     samples: int
     read: Callable[[], Iterator[tuple[Inputs, NDArray[Any] | None]]]
     sizes: Sizes = ()
-
-    def transposed(self, turned: Sequence[tuple[int, ...]]) -> Data:
-        """The same with each input transposed by its axes; as it is where there are none."""
-
-        def read() -> Iterator[tuple[Inputs, NDArray[Any] | None]]:
-            for inputs, labels in self.read():
-                yield transposed(inputs, turned), labels
-
-        pairs = zip(self.sizes, turned, strict=False)
-        sizes = tuple(tuple(size[axis - 1] for axis in axes[1:]) if axes else size for size, axes in pairs)
-        return replace(self, read=read, sizes=sizes)
 
     def chunks(self, plan: Plan) -> Iterator[Probe]:
         """All samples as probes; those that do not fill a batch of a fixed size are left out."""
@@ -67,8 +58,9 @@ def open_data(
 
     A file has an array for each input: under the input's name, or as `x_test`, `x`, `x0`, `x1`…; and labels as
     `y_test`, `y` or `labels`, if any: indices of classes, whole numbers of whatever dtype, or one-hot rows, and of
-    classes that `outputs` have. Digits, uint8, are divided by 255 unless the model takes raw pixels. Where a sample is
-    all `of_whole` arrays that one run takes, an array may also be that of a single run, without an axis for samples.
+    classes that `outputs` have. Channels may be first or last, where the shape tells which. Digits, uint8, are divided
+    by 255 unless the model takes raw pixels. Where a sample is all `of_whole` arrays that one run takes, an array may
+    also be that of a single run, without an axis for samples.
 
     Raises:
         UsageError: if it is neither the name of a data set nor a file, or the model does not take digits.
@@ -128,28 +120,28 @@ def _from_file(path: Path, inputs: Sequence[Tensor], digits: bool, classes: int 
     if samples == 0 or any(rows.shape[0] != samples for rows in others):
         counts = ", ".join(f"{rows.name} {rows.shape[0]}" for rows in others)
         raise InputError(f"{path}: the arrays need the same number of samples, and one at least; they have {counts}")
-    for rows, tensor in zip(chosen, inputs, strict=True):
-        _check(rows, tensor, digits)
+    pairs = zip(chosen, inputs, strict=True)
+    turned = [_turn(rows, tensor, digits=digits, of_whole=of_whole) for rows, tensor in pairs]
     if labels is not None:
         _check_range(labels, classes)
 
     def read() -> Iterator[tuple[Inputs, NDArray[Any] | None]]:
         parts = [rows.chunks(_CHUNK) for rows in others]
         for given in zip(*parts, strict=True):
-            pairs = zip(given, inputs, strict=False)
+            pairs = zip(transposed(given[: len(inputs)], turned), inputs, strict=True)
             yield (
                 tuple(_pixels(x, tensor) if digits and x.dtype == np.uint8 else _as(x, tensor) for x, tensor in pairs),
                 None if labels is None else _indices(given[-1], labels),
             )
 
-    sizes = () if digits else tuple(rows.shape[1:] for rows in chosen)
+    sizes = () if digits else tuple(_by(rows.shape, axes)[1:] for rows, axes in zip(chosen, turned, strict=True))
     return Data(path.name, samples, read, sizes)
 
 
 def _of_one_run(path: Path, chosen: Sequence[Rows], inputs: Sequence[Tensor]) -> Data:
     """Whole arrays, one for each input."""
     for rows, tensor in zip(chosen, inputs, strict=True):
-        _check(replace(rows, shape=(1, *rows.shape)), tensor, False)
+        _turn(replace(rows, shape=(1, *rows.shape)), tensor, digits=False, of_whole=True)
 
     def read() -> Iterator[tuple[Inputs, NDArray[Any] | None]]:
         arrays = (np.concatenate(list(rows.chunks(_CHUNK)))[np.newaxis] for rows in chosen)
@@ -164,7 +156,8 @@ def _array_for(path: Path, arrays: dict[str, Rows], tensor: Tensor, index: int, 
         if name in arrays:
             return arrays[name]
     held = ", ".join(sorted(arrays)[:8]) or "nothing"
-    raise InputError(f"{path}: has no array {names[-1]!r} for the input {tensor.name}; it holds {held}")
+    wanted = " or ".join(map(repr, dict.fromkeys([tensor.name, names[-1]])))
+    raise InputError(f"{path}: has no array {wanted} for the input {tensor.name}; it holds {held}")
 
 
 def _labels_in(arrays: dict[str, Rows], inputs: Sequence[Rows]) -> Rows | None:
@@ -206,13 +199,28 @@ def _no_labels(rows: Rows) -> InputError:
     )
 
 
-def _check(rows: Rows, tensor: Tensor, digits: bool) -> None:
-    wanted, found = tensor.shape[1:], rows.shape[1:]
-    fits = len(wanted) == len(found) and all(a in {None, b} for a, b in zip(wanted, found, strict=True))
-    if not fits and not (digits and found in {(28, 28), (28, 28, 1)}):
-        raise InputError(f"{rows.path}: {rows.name} has the shape {rows.shape}, the input {tensor.name} {tensor.shape}")
+def _turn(rows: Rows, tensor: Tensor, *, digits: bool, of_whole: bool) -> tuple[int, ...]:
+    """The axes by which it is to be transposed, () if it is to stay. Raises InputError if it fits in no way."""
     if rows.dtype.kind not in "fiub" or (np.dtype(tensor.dtype).kind in "iub" and rows.dtype.kind == "f"):
         raise InputError(f"{rows.path}: {rows.name} is {rows.dtype}, the input {tensor.name} {tensor.dtype}")
+    if digits and rows.shape[1:] in {(28, 28), (28, 28, 1)}:
+        return ()
+    turns = possible(tensor) if len(rows.shape) == len(tensor.shape) and not of_whole else []
+    for axes in ((), *turns):
+        if _fits(_by(rows.shape, axes), tensor):
+            return axes
+    wanted = describe(tensor.shape)
+    raise InputError(f"{rows.path}: {rows.name} has the shape {rows.shape}, but the input {tensor.name} takes {wanted}")
+
+
+def _by(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(shape[axis] for axis in axes) if axes else shape
+
+
+def _fits(shape: tuple[int, ...], tensor: Tensor) -> bool:
+    """Whether these are samples of the input."""
+    wanted, found = tensor.shape[1:], shape[1:]
+    return len(wanted) == len(found) and all(a in {None, b} for a, b in zip(wanted, found, strict=True))
 
 
 def _as(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
+from edgebn.interface import recorded
 from edgebn.report import LOGITS
 from edgebn.verifying.onnx_files import OnnxFile, in_memory
 
@@ -35,6 +36,13 @@ def endings(model: ir.Model) -> dict[int, Ending]:
     """Those of the outputs that end in one, by their position."""
     found = ((position, _ending(value)) for position, value in enumerate(model.graph.outputs))
     return {position: ending for position, ending in found if ending is not None}
+
+
+def thresholds(model: ir.Model, name: str) -> dict[int, float]:
+    """Above what a single score says yes, by the output's position: a probability, or the logit that stands for it."""
+    if recorded(model.metadata_props, name).output == "logits":
+        return {0: 0.0}
+    return {position: 0.5 for position, ending in endings(model).items() if ending.kind == "Sigmoid"}
 
 
 def with_logits(file: OnnxFile, positions: Sequence[int]) -> OnnxFile:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from edgebn.report import Comparison, Decisions, Distance, RuntimeDifference
 from edgebn.verifying import compare
 from edgebn.verifying.candidate import Candidate
-from edgebn.verifying.decisions import DecisionsTally
+from edgebn.verifying.decisions import DecisionsTally, has_labels
+from edgebn.verifying.endings import thresholds
 from edgebn.verifying.logits import Beside, aligned
 from edgebn.verifying.probes import DATA, Probe
 from edgebn.verifying.reference import Reference, largest_moves
@@ -155,6 +156,9 @@ class Judge:
         rounded = candidate.file.anatomy.rounds_at_one
         names = [candidate.runtimes[0].outputs[position].name for position in candidate.match.outputs]
         self._floors = [1.0 if name in rounded else 0.0 for name in names]
+        found = thresholds(candidate.file.model, candidate.file.name)
+        places_in_file = enumerate(candidate.match.outputs)
+        self.thresholds = {index: found[place] for index, place in places_in_file if place in found}
         self._precisions = _precisions(reference, candidate)
         self.own_rounding = OwnRounding(candidate)
 
@@ -282,9 +286,10 @@ class _Trial:
             actual = aligned(actual, reference, self._judge.axes[index])
         self._tally(runtime, batch_size, index).add(actual, expected, fed)
         decides = runtime is self._judge.candidate.usual and batch_size == max(probe.batch_sizes)
-        if probe.name == DATA and decides and compare.has_labels(actual.shape):
+        threshold = self._judge.thresholds.get(index)
+        if probe.name == DATA and decides and has_labels(actual.shape, threshold):
             name = self._judge.reference.outputs[index].name
-            decisions = self._decisions.setdefault(index, DecisionsTally(name))
+            decisions = self._decisions.setdefault(index, DecisionsTally(name, threshold))
             decisions.add(actual, expected, self._expected[index], probe.labels)
 
     def _fail(self, probe: Probe, runtime: Runtime, batch_size: int, outputs: Iterable[int]) -> None:

@@ -65,7 +65,7 @@ def turned_alike(reference: Reference, runtime: Runtime, found: Turns) -> Turns:
     outputs = list(found.outputs)
     for place, (tensor, other) in enumerate(_pairs(reference.outputs, runtime.outputs)):
         fitting = [
-            axes for axes in _possible(tensor) if axes in seen and _fit(_turned(tensor, axes), other, "output") >= 0
+            axes for axes in possible(tensor) if axes in seen and _fit(_turned(tensor, axes), other, "output") >= 0
         ]
         if fitting and not outputs[place] and tensor.dtype in PRECISIONS:
             outputs[place] = fitting[0]
@@ -108,7 +108,7 @@ def layout_doubts(reference: Reference, runtime: Runtime, found: Turns) -> Itera
         ("output", reference.outputs, runtime.outputs, found.outputs),
     ):
         for (tensor, other), turn in zip(_pairs(ours, theirs), axes, strict=True):
-            if not turn and any(_fit(_turned(tensor, each), other, role) >= 0 for each in _possible(tensor)):
+            if not turn and any(_fit(_turned(tensor, each), other, role) >= 0 for each in possible(tensor)):
                 said = f" unless the file's metadata say {LAYOUT}" if role == "input" else ""
                 doubt = f"channels first or last, the shapes {tensor.shape} do not tell"
                 yield f"{tensor.name}: {doubt}; taken as in {reference.name}{said}"
@@ -163,7 +163,7 @@ def _axes(wanted: Sequence[Tensor], found: Sequence[Tensor], role: str) -> tuple
 
 def _best(wanted: Tensor, found: Tensor, role: str) -> Axes | None:
     """The axes by which it fits best, () if as it is; None if it fits in no way."""
-    fits = {axes: _fit(_turned(wanted, axes), found, role) for axes in ((), *_possible(wanted))}
+    fits = {axes: _fit(_turned(wanted, axes), found, role) for axes in ((), *possible(wanted))}
     best = max(fits, key=lambda axes: fits[axes])
     return best if fits[best] >= 0 else None
 
@@ -175,8 +175,8 @@ def _fit(wanted: Tensor, found: Tensor, role: str) -> int:
     return sum(ours == theirs is not None for ours, theirs in zip(wanted.shape, found.shape, strict=True))
 
 
-def _possible(tensor: Tensor) -> list[Axes]:
-    """Last axis first, and axis 1 last; only those that move something."""
+def possible(tensor: Tensor) -> list[Axes]:
+    """By what to transpose it if its channels may be elsewhere: last axis first, and axis 1 last."""
     rank = len(tensor.shape)
     if rank not in _RANKS:
         return []

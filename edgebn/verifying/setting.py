@@ -94,7 +94,7 @@ def set_up(
     turned = _turns(reference, file, opened, seed)
     usual = laid_out(reference, turned)
     wholes = of_whole_arrays(usual)
-    read = partial(_data, data, reference, turned)
+    read = partial(_data, data)
     chosen = usual if shares_axis(usual.inputs) else wholes
     try:
         real = read(chosen)
@@ -139,16 +139,10 @@ def _planned(reference: Reference, candidate: Candidate, data: Data | None, seed
     return Setting(reference, candidate, plan, data)
 
 
-def _data(given: str | Path | None, own: Reference, turned: Turns, reference: Reference) -> Data | None:
-    """Real data as the reference takes them, or laid out as its `own` model takes them."""
-    try:
-        whole = reference.is_of_whole_arrays
-        return open_data(reference.name, reference.inputs, given, outputs=reference.outputs, of_whole=whole)
-    except InputError:
-        if not any(turned.inputs) or reference.is_of_whole_arrays:
-            raise
-    data = open_data(own.name, own.inputs, given, outputs=own.outputs)
-    return None if data is None else data.transposed(turned.inputs)
+def _data(given: str | Path | None, reference: Reference) -> Data | None:
+    """Real data as the reference takes them."""
+    whole = reference.is_of_whole_arrays
+    return open_data(reference.name, reference.inputs, given, outputs=reference.outputs, of_whole=whole)
 
 
 def _data_of_wholes(wholes: Reference, data: str | Path | None, error: InputError) -> Data | None:

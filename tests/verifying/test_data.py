@@ -85,7 +85,7 @@ def test_memory_does_not_grow_with_the_samples(tmp_path: Path) -> None:
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no array": ({"z": np.zeros((3, 6))}, "has no array 'x' for the input x; it holds z"),
-    "another shape": ({"x": np.zeros((3, 5))}, r"x has the shape \(3, 5\), the input x \(None, 6\)"),
+    "another shape": ({"x": np.zeros((3, 5))}, r"x has the shape \(3, 5\), but the input x takes \[batch, 6\]"),
     "another rank": ({"x": np.zeros((3, 6, 1))}, "x has the shape"),
     "no samples": ({"x": np.zeros((0, 6))}, "one at least; they have x 0"),
     "other labels": ({"x": np.zeros((3, 6)), "y": np.zeros(4, int)}, "same number of samples"),
@@ -205,3 +205,38 @@ def test_ties_are_told_from_real_changes() -> None:
         (1, 1, 0, False),
     ]
     assert found.changes[1].margin == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("output", [None, "logits"])
+def test_a_single_score_decides_as_well(output: str | None, tmp_path: Path) -> None:
+    x = backends.keras().Input((6,), name="x")
+    model = keras_models.functional(x, keras_models.layers().Dense(1, activation="sigmoid")(x))
+    edgebn.fold_export(model, tmp_path / "model.onnx", interface=edgebn.Interface(output=output))
+    samples = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32)
+    labels = (keras_models.in_keras(model, samples)[0][:, 0] > 0.5).astype(int)
+    assert 100 < labels.sum() < 400
+    labels[:50] = 1 - labels[:50]
+    data = saved(tmp_path / "own.npz", x=samples, y=labels)
+    (decisions,) = edgebn.verify(model, tmp_path / "model.onnx", data=data).decisions
+    assert decisions.reference_accuracy == decisions.onnx_accuracy == pytest.approx(0.9)
+    assert (decisions.samples, decisions.changed) == (500, 0)
+
+
+def test_a_single_number_decides_nothing(tmp_path: Path) -> None:
+    x = backends.keras().Input((6,), name="x")
+    model = keras_models.functional(x, keras_models.layers().Dense(1)(x))
+    edgebn.fold_export(model, tmp_path / "model.onnx")
+    data = saved(tmp_path / "own.npz", x=np.ones((5, 6), np.float32), y=np.ones(5, int))
+    assert edgebn.verify(model, tmp_path / "model.onnx", data=data).decisions == ()
+
+
+def test_the_margin_of_a_single_score_is_from_its_threshold() -> None:
+    scores = np.array([[0.5 + 1e-7], [0.9], [0.2]])
+    expected = Expected(scores.astype(np.float32), scores, np.full(1, 1e-9))
+    tally, decided = ExpectedTally(1e-2, 0.0), DecisionsTally("probability", 0.5)
+    tally.add(expected)
+    decided.add(np.float32([[0.4], [0.1], [0.3]]), expected, tally, np.array([0, 1, 0]))
+    found = decided.decisions()
+    assert (found.changed, found.ties, found.real) == (2, 1, 1)
+    assert (found.reference_accuracy, found.onnx_accuracy) == (2 / 3, 2 / 3)
+    assert found.changes[1].margin == pytest.approx(0.4)
