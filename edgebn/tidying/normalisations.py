@@ -67,14 +67,18 @@ def _squared(square: ir.Value | None) -> ir.Node | None:
 
 
 def _extents(x: ir.Value | None, *means: ir.Node | None) -> tuple[int, ...]:
-    """Those of the last axes of x, over which all of `means` go, the first of x itself; () for any other nodes."""
+    """Those of the last axes of x, over which all of `means` go, the first of x itself; () for any other nodes.
+
+    () also for one element, less its own mean: all that the chain makes of it is its rounding.
+    """
     if x is None or x.shape is None or x.dtype != ir.DataType.FLOAT or source(means[0]) is not x:
         return ()
     rank = len(x.shape)
     over = {_axes(mean, rank) for mean in means}
     axes = over.pop()
     extents = tuple(extent for extent in x.shape[rank - len(axes) :] if isinstance(extent, int))
-    return extents if not over and axes == tuple(range(rank - len(extents), rank)) else ()
+    alike = not over and axes == tuple(range(rank - len(extents), rank))
+    return extents if alike and prod(extents) > 1 else ()
 
 
 def _axes(mean: ir.Node | None, rank: int) -> tuple[int, ...]:
@@ -119,9 +123,11 @@ def _take(graph: ir.Graph, node: ir.Node, op_type: str, taken: set[str | None]) 
     if factor is None:
         return
     made = (gamma * factor, beta * factor) if op_type == "Mul" else (gamma, beta + factor)
+    if any((np.abs(each) > ir.DataType.from_numpy(weights[0].dtype).max).any() for each in made):
+        return
     node.resize_inputs(3)
     for index, array in enumerate(made, 1):
-        node.replace_input_with(index, _constant(graph, f"{node.name}/{index}", array.astype(np.float32), taken))
+        node.replace_input_with(index, _constant(graph, f"{node.name}/{index}", array.astype(weights[0].dtype), taken))
     old = behind.outputs[0]
     old.replace_all_uses_with(value, replace_graph_outputs=True)
     value.name, old.name = old.name, value.name
