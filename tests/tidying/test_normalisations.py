@@ -45,7 +45,7 @@ def test_over_two_axes(gamma: tuple[int, ...]) -> None:
 
 
 OTHERS = {
-    "over another axis": (CHAIN, {"axes": np.array([1])}),
+    "over the batch": (CHAIN, {"axes": np.array([0])}),
     "a constant for each row under the root": (CHAIN, {"epsilon": np.full((5, 1), 1e-3)}),
     "squares of another": (CHAIN.replace("Mul(d, d)", "Mul(d, x)"), {}),
     "another mean": (CHAIN.replace("Neg(m)", "Neg(v)"), {}),
@@ -128,3 +128,25 @@ def test_weights_that_would_be_infinite_stay_apart() -> None:
     prepare(source)
     tidy(source)
     assert graphs.operators(source) == "LayerNormalization Mul Add"
+
+
+def test_over_the_channels_of_an_image() -> None:
+    """One normalisation, and Transposes for both sides of it that wish for channels first."""
+    constants = {
+        "axes": np.array([1]),
+        "gamma": RNG.standard_normal((6, 1, 1)),
+        "beta": RNG.standard_normal((1, 6, 1, 1)),
+    }
+    image = RNG.standard_normal((2, 6, 3, 4)).astype(np.float32)
+    text = f"(float[n,6,3,4] x) => (float[n,6,3,4] y) {{ {CHAIN} }}"
+    assert tidied(text, image, **CONSTANTS | constants) == "Transpose LayerNormalization Transpose"
+    last = f"(float[n,6,3,4] x) => (float[n,3,4,6] z) {{ {CHAIN} z = Transpose<perm=[0,2,3,1]>(y) }}"
+    assert tidied(last, image, **CONSTANTS | constants) == "Transpose LayerNormalization"
+
+
+@pytest.mark.parametrize("read", ["p", "u"])
+def test_no_transposes_for_what_stays(read: str) -> None:
+    constants = {"axes": np.array([1]), "gamma": RNG.standard_normal((6, 1)), "beta": RNG.standard_normal((6, 1))}
+    text = f"(float[n,6,3] x) => (float[n,6,3] y, float[n,6,3] {read}) {{ {CHAIN} }}"
+    left = tidied(text, RNG.standard_normal((2, 6, 3)).astype(np.float32), **CONSTANTS | constants)
+    assert "Transpose" not in left
