@@ -61,11 +61,11 @@ def prepare(model: ir.Model) -> None:
         infer_shapes(model)
     begin_with_zeros(model.graph)
     name_no_axes(model.graph)
-    join_layer_normalisations(model)
-    join_prelus(model.graph)
+    _join(model)
     transposes_out_of_gemm(model.graph)
     products_to_gemm(model)
     _shorten(model)
+    _join(model)  # what Transposes stood between
 
 
 def tidy(model: ir.Model) -> None:
@@ -81,6 +81,12 @@ def tidy(model: ir.Model) -> None:
     common.RemoveUnusedOpsetsPass()(model)
     make_conv_attributes_explicit(model)
     name_constants(model)
+
+
+def _join(model: ir.Model) -> None:
+    join_layer_normalisations(model)
+    join_prelus(model.graph)
+    common.RemoveUnusedNodesPass()(model)
 
 
 def _shorten(model: ir.Model) -> None:

@@ -32,6 +32,15 @@ def test_the_chain_of_keras(case: str, chain: str) -> None:
     assert tidied(f"(float[n,3,4] x) => (float[n,3,4] y) {{ {chain} }}", X, slope=slope) == expected
 
 
+def test_what_transposes_stood_between() -> None:
+    """A slope for each element of an image, beside a convolution: TensorFlow has both layouts."""
+    chain = """p = Relu(x) n = Neg(x) r = Relu(n) t = Transpose<perm=[0,2,3,1]>(r) s = Mul(t, slope)
+        u = Transpose<perm=[0,3,1,2]>(s) y = Add(p, u)"""
+    slope = -RNG.uniform(0, 1, (4, 5, 3))
+    image = RNG.standard_normal((2, 3, 4, 5)).astype(np.float32)
+    assert tidied(f"(float[n,3,4,5] x) => (float[n,3,4,5] y) {{ {chain} }}", image, slope=slope) == "Mul Max"
+
+
 OTHERS = {
     "some slopes above 1": (CHAIN, np.array([[-0.25], [0.5], [-1.5]])),
     "of another tensor": ("z = Sigmoid(x) " + CHAIN.replace("Neg(x)", "Neg(z)"), np.array(-0.25)),
