@@ -52,6 +52,11 @@ class Counterparts:
             if (text := _difference(wanted, found)) is not None
         ]
 
+    @property
+    def are_equal(self) -> bool:
+        """Whether each node has its counterpart, and is no other than that."""
+        return all(_difference(wanted, found) is None for wanted, found in self._pairs)
+
     def repaired(self, differences: Collection[Difference]) -> ir.Model | None:
         """A copy of theirs in which these are as in ours; None if a node has not the tensors that it needs there."""
         twin = self._theirs.clone()
