@@ -59,9 +59,9 @@ def open_data(
 
     A file has an array for each input: under the input's name, or as `x_test`, `x`, `x0`, `x1`…; and labels as
     `y_test`, `y` or `labels`, if any: indices of classes, whole numbers of whatever dtype, or one-hot rows, and of
-    classes that `outputs` have: two if a single score `decides`. Channels may be first or last, where the shape tells which. Digits, uint8, are divided
-    by 255 unless the model takes raw pixels. Where a sample is all `of_whole` arrays that one run takes, an array may
-    also be that of a single run, without an axis for samples.
+    classes that `outputs` have: two if a single score `decides`. Channels may be first or last, where the shape tells
+    which. Digits, uint8, are divided by 255 unless the model takes raw pixels. Where a sample is all `of_whole` arrays
+    that one run takes, an array may also be that of a single run, without an axis for samples.
 
     Raises:
         UsageError: if it is neither the name of a data set nor a file, or the model does not take digits.
