@@ -52,6 +52,11 @@ class Counterparts:
             if (text := _difference(wanted, found)) is not None
         ]
 
+    @property
+    def are_equal(self) -> bool:
+        """Whether each node has its counterpart, and is no other than that."""
+        return all(_difference(wanted, found) is None for wanted, found in self._pairs)
+
     def repaired(self, differences: Collection[Difference]) -> ir.Model | None:
         """A copy of theirs in which these are as in ours; None if a node has not the tensors that it needs there."""
         twin = self._theirs.clone()
@@ -78,7 +83,7 @@ class Counterparts:
 
 
 class _CanNotBeRepairedError(Exception):
-    """A node takes other tensors than its counterpart."""
+    """A node takes other tensors than its counterpart, or takes some without naming them as its inputs."""
 
 
 def constant_difference(ours: NDArray[Any], theirs: NDArray[Any]) -> tuple[int, ...] | None:
@@ -166,6 +171,8 @@ def _difference(wanted: ir.Node | None, found: ir.Node | None) -> str | None:
     for name in sorted(ours.keys() | theirs.keys()):
         values = ours.get(name), theirs.get(name)
         if values[0] != values[1] and not (None in values and _is_so_anyway(wanted, found, name, values)):
+            if _has_bodies(wanted) or _has_bodies(found):
+                return f"its attribute {name} is another"
             return f"its attribute {name} is {theirs.get(name, 'absent')} instead of {ours.get(name, 'absent')}"
     return _constants_difference(wanted, found)
 
@@ -211,7 +218,7 @@ def _constants_differ(ours: ir.Value, theirs: ir.Value) -> str | None:
 
 def _attributes(node: ir.Node) -> dict[str, Any]:
     """Name → value, with what is so if nothing is said, by the operator's definition."""
-    said = {name: attribute.value for name, attribute in node.attributes.items()}
+    said = {name: _said(attribute.value) for name, attribute in node.attributes.items()}
     values = {**_defaults(node), **{name: list(v) if isinstance(v, tuple) else v for name, v in said.items()}}
     kernel = node.inputs[1].const_value if node.op_type in {"Conv", "ConvTranspose"} and node.inputs[1] else None
     shape = values.get("kernel_shape") or ([] if kernel is None else list(kernel.shape.numpy()[2:]))
@@ -222,6 +229,16 @@ def _attributes(node: ir.Node) -> dict[str, Any]:
     if values.get("auto_pad") == "VALID":
         values["auto_pad"] = "NOTSET"
     return values
+
+
+def _said(value: Any) -> Any:
+    """The value of an attribute; of a graph, which equals itself alone, what it is written as."""
+    return ir.to_proto(value).SerializeToString(deterministic=True) if isinstance(value, ir.Graph) else value
+
+
+def _has_bodies(node: ir.Node) -> bool:
+    """Whether it holds graphs, as Loop, Scan and If do."""
+    return any(isinstance(attribute.value, ir.Graph) for attribute in node.attributes.values())
 
 
 def _defaults(node: ir.Node) -> dict[str, Any]:
@@ -252,7 +269,9 @@ def _repair(graph: ir.Graph, each: Difference, found: ir.Node | None, values: di
 
 
 def _copied(graph: ir.Graph, node: ir.Node, data: Sequence[ir.Value]) -> ir.Node:
-    """`node` on other data, in a graph that gets its constants."""
+    """`node` on other data, in a graph that gets its constants; not one whose graphs take what is outside of them."""
+    if _has_bodies(node):
+        raise _CanNotBeRepairedError
     given, inputs = iter(data), list[ir.Value | None]()
     for place, value in enumerate(node.inputs):
         if value is None or value.const_value is None:

@@ -32,13 +32,13 @@ def check_writable(path: Path) -> None:
         if path.is_dir():
             raise UsageError(f"{path}: is a folder; name a file to write")
         if path.exists() and not path.is_file():  # renaming a file to /dev/null would take it from everybody
-            raise UsageError(f"{path}: is not a regular file; choose another output with -o")
+            raise UsageError(f"{path}: is not a regular file; choose another output")
         if not folder.is_dir():
-            raise UsageError(f"{folder}: no such folder; create it or choose another output with -o")
+            raise UsageError(f"{folder}: no such folder; create it or choose another output")
     except OSError as error:
-        raise UsageError(f"{path}: can not be written ({error.strerror}); choose another output with -o") from error
+        raise UsageError(f"{path}: can not be written ({error.strerror}); choose another output") from error
     if not os.access(folder, os.W_OK):
-        raise UsageError(f"{folder}: not writable; choose another output with -o")
+        raise UsageError(f"{folder}: not writable; choose another output")
 
 
 @contextlib.contextmanager

@@ -233,6 +233,8 @@ def explain(graph: Graph, reference: Reference, file: OnnxFile) -> str | None:
         return locate(graph, check)
     for ours in (whole, graph.model):
         counterparts = Counterparts(ours, file.model)
+        if counterparts.are_equal:  # then it does not matter that the plain graph is another
+            break
         fault = _first_fault(counterparts, check)
         if fault is not None:
             return _described(fault, planned if ours is whole else None)

@@ -134,7 +134,7 @@ def _rule(rtol: Any, atol: Any) -> Rule:
     for name, value in (("rtol", rtol), ("atol", atol)):
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (is_number and 0.0 <= value < math.inf):
-            raise UsageError(f"{name} {value!r}: must be a number that is not negative")
+            raise UsageError(f"{name} {value!r}: must be a finite number that is not negative")
     return Rule(rtol, atol)
 
 

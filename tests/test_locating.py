@@ -138,6 +138,26 @@ def test_a_file_that_was_changed_is_told_from_what_edgebn_writes(tmp_path: Path)
     assert "conv/Conv" in culprit
 
 
+def test_no_node_of_a_file_that_is_as_edgebn_writes_it_is_named(tmp_path: Path) -> None:
+    model, path = keras_models.textbook("mlp"), tmp_path / "model.onnx"
+    edgebn.fold_export(model, path)
+    verdict = edgebn.verify(model, path, rtol=0.0)
+    assert (verdict.passed, verdict.culprit) == (False, None)
+
+
+def test_a_fault_behind_a_loop_that_takes_what_is_outside_of_it(tmp_path: Path) -> None:
+    layers, path = backends.keras().layers, tmp_path / "model.onnx"
+    sequence, mask = backends.keras().Input((5, 3)), backends.keras().Input((5,), dtype="bool", name="mask")
+    hidden = layers.LSTM(4)(sequence, mask=mask)
+    model = backends.keras().Model([sequence, mask], layers.Dense(2, activation="sigmoid", name="scores")(hidden))
+    edgebn.fold_export(model, path)
+    assert "Loop" in {node.op_type for node in onnx.load(path).graph.node}
+    verdict = edgebn.verify(model, tampered(path, "scores/Gemm/kernel", lambda kernel: 1.01 * kernel))
+    assert not verdict.passed
+    assert verdict.culprit is not None
+    assert "scores/Gemm: input 1, " in verdict.culprit
+
+
 @pytest.fixture(scope="module")
 def residual(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     model, path = networks.residual(), tmp_path_factory.mktemp("residual") / "right.onnx"

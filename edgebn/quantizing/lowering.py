@@ -71,7 +71,8 @@ def lowered(name: str, content: bytes, model: ir.Model, precision: str, data: st
     """
     file = in_memory(name, content, model)
     float32 = open_runtime(file, "all", 1)
-    opened = open_data(name, float32.inputs, data, outputs=float32.outputs)
+    decides = bool(thresholds(model, name))
+    opened = open_data(name, float32.inputs, data, outputs=float32.outputs, decides=decides)
     kept: tuple[str, ...] = ()
     if precision == INT8 and opened is not None:
         if opened.samples == 1:

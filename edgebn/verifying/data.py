@@ -52,15 +52,16 @@ def open_data(
     given: str | Path | None,
     *,
     outputs: Sequence[Tensor] = (),
+    decides: bool = False,
     of_whole: bool = False,
 ) -> Data | None:
     """The data that the caller names; the bundled digits if none are, and the model takes such.
 
     A file has an array for each input: under the input's name, or as `x_test`, `x`, `x0`, `x1`…; and labels as
     `y_test`, `y` or `labels`, if any: indices of classes, whole numbers of whatever dtype, or one-hot rows, and of
-    classes that `outputs` have. Channels may be first or last, where the shape tells which. Digits, uint8, are divided
-    by 255 unless the model takes raw pixels. Where a sample is all `of_whole` arrays that one run takes, an array may
-    also be that of a single run, without an axis for samples.
+    classes that `outputs` have: two if a single score `decides`. Channels may be first or last, where the shape tells
+    which. Digits, uint8, are divided by 255 unless the model takes raw pixels. Where a sample is all `of_whole` arrays
+    that one run takes, an array may also be that of a single run, without an axis for samples.
 
     Raises:
         UsageError: if it is neither the name of a data set nor a file, or the model does not take digits.
@@ -70,7 +71,7 @@ def open_data(
     if given is None:
         return _named_digits(BUNDLED, inputs[0]) if digits else None
     if str(given) not in NAMES:
-        return _from_file(Path(given), inputs, digits, _classes(outputs), of_whole)
+        return _from_file(Path(given), inputs, digits, _classes(outputs, decides=decides), of_whole)
     if not digits:
         shapes = ", ".join(str(tensor.shape) for tensor in inputs)
         raise UsageError(f"{model}: takes {shapes}, not images of 28 × 28 pixels; leave --data out, or give a file")
@@ -83,8 +84,10 @@ def takes_digits(inputs: Sequence[Tensor]) -> bool:
     return len(inputs) == 1 and inputs[0].shape[1:] in shapes and inputs[0].dtype in {"float32", "uint8"}
 
 
-def _classes(outputs: Sequence[Tensor]) -> int | None:
+def _classes(outputs: Sequence[Tensor], *, decides: bool) -> int | None:
     """How many classes the rows of scores have, the most if outputs differ; None where one does not say."""
+    if decides and [tensor.shape[1:] for tensor in outputs] == [(1,)]:
+        return 2
     rows = [tensor for tensor in outputs if len(tensor.shape) == _ROWS_RANK and tensor.shape[1] != 1]
     known = [tensor.shape[1] for tensor in rows if "float" in tensor.dtype]
     counts = [count for count in known if count is not None]

@@ -12,6 +12,7 @@ from edgebn.interface import LAYOUT
 from edgebn.verifying import sessions
 from edgebn.verifying.candidate import Candidate
 from edgebn.verifying.data import Data, open_data
+from edgebn.verifying.endings import thresholds
 from edgebn.verifying.integers import accepted
 from edgebn.verifying.layouts import Turns, closer, laid_out, layout_doubts, turned_alike, turned_notes, turns
 from edgebn.verifying.matching import match
@@ -94,7 +95,7 @@ def set_up(
     turned = _turns(reference, file, opened, seed)
     usual = laid_out(reference, turned)
     wholes = of_whole_arrays(usual)
-    read = partial(_data, data)
+    read = partial(_data, data, bool(thresholds(file.model, file.name)))
     chosen = usual if shares_axis(usual.inputs) else wholes
     try:
         real = read(chosen)
@@ -139,10 +140,10 @@ def _planned(reference: Reference, candidate: Candidate, data: Data | None, seed
     return Setting(reference, candidate, plan, data)
 
 
-def _data(given: str | Path | None, reference: Reference) -> Data | None:
-    """Real data as the reference takes them."""
-    whole = reference.is_of_whole_arrays
-    return open_data(reference.name, reference.inputs, given, outputs=reference.outputs, of_whole=whole)
+def _data(given: str | Path | None, decides: bool, reference: Reference) -> Data | None:
+    """Real data as the reference takes them, with labels of two classes if a single score decides."""
+    whole, outputs = reference.is_of_whole_arrays, reference.outputs
+    return open_data(reference.name, reference.inputs, given, outputs=outputs, decides=decides, of_whole=whole)
 
 
 def _data_of_wholes(wholes: Reference, data: str | Path | None, error: InputError) -> Data | None:

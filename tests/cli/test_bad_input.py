@@ -141,11 +141,11 @@ def test_verify_with_bad_data(case: str, trained: Trained, tmp_path: Path, refus
 
 
 OUTPUTS: dict[str, tuple[str, str]] = {
-    "no folder": ("no/model", "no: no such folder; create it or choose another output with -o"),
+    "no folder": ("no/model", "no: no such folder; create it or choose another output"),
     "below a file": ("file/model", "file: no such folder"),
     "a folder": ("folder", "is a folder; name a file to write"),
-    "a name too long": ("x" * 300, "can not be written (File name too long); choose another output with -o"),
-    "a pipe": ("pipe", "is not a regular file; choose another output with -o"),
+    "a name too long": ("x" * 300, "can not be written (File name too long); choose another output"),
+    "a pipe": ("pipe", "is not a regular file; choose another output"),
 }
 
 
@@ -183,7 +183,7 @@ def test_a_read_only_folder(
     trained: Trained, digits_file: Path, refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda *_, **__: False)  # permissions do not bind root
-    reason = "not writable; choose another output with -o"
+    reason = "not writable; choose another output"
     refused("fold-export", trained.keras, "-o", "model.onnx", exit_code=2, reason=reason)
     refused(*train_to("model", digits_file), exit_code=2, reason=reason)
 

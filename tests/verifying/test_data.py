@@ -240,3 +240,17 @@ def test_the_margin_of_a_single_score_is_from_its_threshold() -> None:
     assert (found.changed, found.ties, found.real) == (2, 1, 1)
     assert (found.reference_accuracy, found.onnx_accuracy) == (2 / 3, 2 / 3)
     assert found.changes[1].margin == pytest.approx(0.4)
+
+
+def test_labels_of_a_single_probability_are_two_and_those_of_another_score_are_not_known(tmp_path: Path) -> None:
+    data, outputs = (
+        saved(tmp_path / "own.npz", x=np.zeros((3, 6)), y=np.arange(3)),
+        (Tensor("y", (None, 1), "float32"),),
+    )
+    assert open_data("model", INPUT, data, outputs=outputs) is not None
+    x = backends.keras().Input((6,), name="x")
+    dense = keras_models.layers().Dense(1, activation="sigmoid", name="probability")
+    model = keras_models.functional(x, dense(x))
+    edgebn.fold_export(model, tmp_path / "model.onnx")
+    with pytest.raises(edgebn.InputError, match="from 0 to 2, but must be 0 to 1 for the 2 classes of the output"):
+        edgebn.verify(model, tmp_path / "model.onnx", data=data)

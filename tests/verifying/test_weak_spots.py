@@ -109,7 +109,7 @@ def test_a_length_that_is_baked_in_is_found(tmp_path: Path) -> None:
         ({"seed": 1.5}, "seed 1.5: must be"),
         ({"data": 5}, "data: int is neither the name of a data set nor a path"),
         ({"seed": True}, "seed True: must be"),
-        ({"rtol": -1e-3}, "rtol -0.001: must be a number that is not negative"),
+        ({"rtol": -1e-3}, "rtol -0.001: must be a finite number that is not negative"),
         ({"atol": float("nan")}, "atol nan: must be"),
         ({"atol": "small"}, "atol 'small': must be"),
         ({"certificate": "missing/folder/c.json"}, "no such folder"),
