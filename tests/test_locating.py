@@ -139,7 +139,7 @@ def test_a_file_that_was_changed_is_told_from_what_edgebn_writes(tmp_path: Path)
 
 
 def test_no_node_of_a_file_that_is_as_edgebn_writes_it_is_named(tmp_path: Path) -> None:
-    model, path = keras_models.textbook("mlp"), tmp_path / "model.onnx"
+    model, path = keras_models.textbook("cnn"), tmp_path / "model.onnx"
     edgebn.fold_export(model, path)
     verdict = edgebn.verify(model, path, rtol=0.0)
     assert (verdict.passed, verdict.culprit) == (False, None)
