@@ -17,7 +17,7 @@ from edgebn.errors import InputError, UsageError
 from edgebn.interface import describe
 from edgebn.loading import Tensor
 from edgebn.verifying.layouts import possible
-from edgebn.verifying.probes import DATA, Plan, Probe, Sizes
+from edgebn.verifying.probes import DATA, DATA_NOT_FINITE, Plan, Probe, Sizes
 from edgebn.verifying.samples import Inputs, transposed
 
 _CHUNK = 1024
@@ -37,13 +37,19 @@ class Data:
     read: Callable[[], Iterator[tuple[Inputs, NDArray[Any] | None]]]
     sizes: Sizes = ()
 
-    def chunks(self, plan: Plan) -> Iterator[Probe]:
-        """All samples as probes; those that do not fill a batch of a fixed size are left out."""
+    def chunks(self, plan: Plan, *, finite: bool = True) -> Iterator[Probe]:
+        """All samples of finite numbers as probes, or all others; what does not fill a batch of a fixed size is left.
+
+        The others are not required to be equal: of NaN Keras's relu makes 0 in float32, and NaN in float64.
+        """
+        name = DATA if finite else DATA_NOT_FINITE
         for inputs, labels in self.read():
-            count = len(inputs[0]) - len(inputs[0]) % (plan.fixed_batch or 1)
-            if count:
-                given = tuple(array[:count] for array in inputs)
-                yield Probe(DATA, given, plan.data_batch_sizes, labels=None if labels is None else labels[:count])
+            rows = np.flatnonzero(_are_finite(inputs) == finite)
+            if count := len(rows) - len(rows) % (plan.fixed_batch or 1):
+                chosen = slice(0, count) if len(rows) == len(inputs[0]) else rows[:count]
+                given = tuple(array[chosen] for array in inputs)
+                known = None if labels is None else labels[chosen]
+                yield Probe(name, given, plan.data_batch_sizes, required=finite, labels=known)
 
 
 def open_data(
@@ -76,6 +82,13 @@ def open_data(
         shapes = ", ".join(str(tensor.shape) for tensor in inputs)
         raise UsageError(f"{model}: takes {shapes}, not images of 28 × 28 pixels; leave --data out, or give a file")
     return _named_digits(str(given), inputs[0])
+
+
+def _are_finite(inputs: Inputs) -> NDArray[np.bool_]:
+    """Whether each sample is made of finite numbers."""
+    floats = (array for array in inputs if array.dtype.kind == "f")
+    rows = (np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in floats)
+    return np.asarray(np.logical_and.reduce([np.ones(len(inputs[0]), bool), *rows]))
 
 
 def takes_digits(inputs: Sequence[Tensor]) -> bool:

@@ -23,7 +23,7 @@ Draw = Callable[[np.random.Generator, tuple[int, ...]], NDArray[Any]]
 
 SAMPLES = 32
 NORMAL, HUGE, EVERY_INDEX, NOT_FINITE = "normal", "huge", "every index", "not finite"
-CLIP_SIDES, DATA = "clip sides", "data"
+CLIP_SIDES, DATA, DATA_NOT_FINITE = "clip sides", "data", "data, not finite"
 _EXTENT = 32
 """How long what may vary is, where nothing else is known."""
 

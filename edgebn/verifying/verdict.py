@@ -19,7 +19,17 @@ from edgebn.verifying.judging import Expecting, Judge, OnSamples, judge_of_logit
 from edgebn.verifying.logits import beside
 from edgebn.verifying.masks import mask_probes
 from edgebn.verifying.onnx_files import OnnxFile
-from edgebn.verifying.probes import NORMAL, NOT_FINITE, SAMPLES, Plan, Probe, every_index, probes, random_probe
+from edgebn.verifying.probes import (
+    DATA_NOT_FINITE,
+    NORMAL,
+    NOT_FINITE,
+    SAMPLES,
+    Plan,
+    Probe,
+    every_index,
+    probes,
+    random_probe,
+)
 from edgebn.verifying.reference import Reference
 from edgebn.verifying.samples import Inputs, Outputs
 from edgebn.verifying.sessions import Runtime
@@ -84,7 +94,8 @@ def _clip_sides(plan: Plan, reference: Reference, candidate: Candidate) -> tuple
 
 def _real(data: Data | None, plan: Plan, expecting: Expecting) -> Iterator[Parts]:
     if data is not None:
-        yield ((chunk, expecting(chunk)) for chunk in data.chunks(plan))
+        for finite in (True, False):
+            yield ((chunk, expecting(chunk)) for chunk in data.chunks(plan, finite=finite))
 
 
 def _other_sizes(plan: Plan, reference: Reference) -> Iterator[Probe]:
@@ -140,6 +151,8 @@ def _notes(judge: Judge) -> Iterator[str]:
             shown = ", ".join(probes[:_SHOWN]) + (" and others" if len(probes) > _SHOWN else "")
             name = judge.reference.name
             yield f"{output.name}: {name} itself is not finite everywhere on {shown}; nothing is required there"
+    if others := [each.samples for each in found.comparisons if each.probe == DATA_NOT_FINITE]:
+        yield f"{max(others):,} samples of the data hold NaN or infinity; what comes of them does not decide"
     suspects = {(each.output, each.optimisation) for each in found.comparisons if _is_suspect(each)}
     for name, level in sorted(suspects):
         yield f"{name}: onnx's {level} differs by more than rounding, which does not decide"
@@ -161,7 +174,7 @@ def _plan_notes(plan: Plan) -> Iterator[str]:
 
 
 def _is_suspect(comparison: Comparison) -> bool:
-    is_finite = comparison.probe != NOT_FINITE and comparison.not_finite == 0
+    is_finite = comparison.probe not in {NOT_FINITE, DATA_NOT_FINITE} and comparison.not_finite == 0
     return comparison.threads == 0 and is_finite and not comparison.passed
 
 

@@ -254,3 +254,18 @@ def test_labels_of_a_single_probability_are_two_and_those_of_another_score_are_n
     edgebn.fold_export(model, tmp_path / "model.onnx")
     with pytest.raises(edgebn.InputError, match="from 0 to 2, but must be 0 to 1 for the 2 classes of the output"):
         edgebn.verify(model, tmp_path / "model.onnx", data=data)
+
+
+def test_samples_that_are_not_finite_are_reported_and_do_not_decide(tmp_path: Path) -> None:
+    given = backends.keras().Input((6,), name="x")
+    hidden = keras_models.layers().ReLU()(keras_models.layers().Dense(5)(given))  # of NaN Keras makes 0 in float32
+    model = keras_models.functional(given, keras_models.layers().Dense(3)(hidden))
+    edgebn.fold_export(model, tmp_path / "model.onnx")
+    x = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    x[3, 2], x[30, 0] = np.nan, np.inf
+    verdict = edgebn.verify(model, tmp_path / "model.onnx", data=saved(tmp_path / "own.npz", x=x, y=np.zeros(40, int)))
+    assert verdict.passed
+    assert "2 samples of the data hold NaN or infinity; what comes of them does not decide" in verdict.notes
+    assert max(each.samples for each in verdict.comparisons if each.probe == "data") == 38
+    assert {each.required for each in verdict.comparisons if each.probe == "data, not finite"} == {False}
+    assert verdict.decisions[0].samples == 38
