@@ -67,7 +67,7 @@ def on_a_small_disk(preparation: str, folder: Path, *command: str) -> command_li
             "edgebn: disk/model.onnx: no space left on the disk; nothing was written. Free some space or choose "
             "another output\n",
         ),
-        ("mount -o remount,ro disk", 2, "edgebn: disk: not writable; choose another output with -o\n"),
+        ("mount -o remount,ro disk", 2, "edgebn: disk: not writable; choose another output\n"),
     ],
     ids=["full", "read-only"],
 )
